@@ -1,0 +1,1 @@
+"""What we know: definitions, state and the engine that turns events into a feature matrix."""

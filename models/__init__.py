@@ -1,0 +1,1 @@
+"""What we conclude: a feature matrix becomes scores and decisions."""

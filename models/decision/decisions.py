@@ -1,0 +1,58 @@
+"""The result of scoring: one row an event, columnar until an alert is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.batch import Bools, FeatureMatrix, Floats
+from models.base import ModelVersion
+
+Mode = Literal["live", "shadow", "replay"]
+DECISIONS = ("approve", "review", "decline")
+SEVERITIES = ("none", "low", "medium", "high", "critical")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """Why: `contribution` is the change of the score when the feature is set to its baseline.
+
+    Rules give reasons too: `code` is the rule's name, feature "" and contribution 0.
+    """
+
+    code: str
+    feature: str
+    value: float | str | None
+    baseline: float | str | None
+    contribution: float
+    text: str
+
+
+@dataclass(slots=True, kw_only=True)
+class Decisions:
+    """Decisions for the rows of one `FeatureMatrix`.
+
+    `decision` and `severity` index DECISIONS and SEVERITIES. `alert` says which rows are published
+    to the alerts topic: review or decline, and not `suppressed`. `rules_hit` and `reasons` hold
+    only rows that have some, by row number. `policy` is the policy file's SHA-256 (16 characters).
+    """
+
+    features: FeatureMatrix
+    model: ModelVersion
+    mode: Mode
+    policy: str
+    score: Floats
+    threshold: Floats
+    decision: NDArray[np.int8]
+    severity: NDArray[np.int8]
+    alert: Bools
+    suppressed: Bools
+    rules_hit: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    reasons: dict[int, tuple[Reason, ...]] = field(default_factory=dict)
+    released: Bools | None = None
+
+    def __len__(self) -> int:
+        return len(self.score)

@@ -1,0 +1,1 @@
+"""How it moves: Kafka, HTTP, the command line, metrics and the demo."""

@@ -1,0 +1,1 @@
+"""Bytes to columns and back, one wire format a file."""

@@ -1,0 +1,1 @@
+"""The Kafka worker: consume, transact, recover."""
