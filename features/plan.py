@@ -14,13 +14,16 @@ from dataclasses import dataclass
 
 from features.spec import Definitions, Derived, Function, Profile, Source
 
+STATE_FORMAT = 1
+"""Version of the bytes of a row (docs/reference/state-format.md); part of every fingerprint."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Slot:
     """One scan over a group's events.
 
     `value` is an index into the group's `value_columns`, `token` into its `token_columns`, -1 for
-    none (then events are counted). `where` is an index into the group's `conditions`, -1 for all
+    none (then events are counted); `distinct` reads tokens, of numbers too. `where` is an index into the group's `conditions`, -1 for all
     events. `windows` in microseconds, ascending; the slot covers (t - delay - w, t - delay].
     `include_current` only matters when `delay` is 0: a current event never reaches a delayed window.
     """
@@ -39,12 +42,20 @@ class Slot:
 
 @dataclass(frozen=True, kw_only=True)
 class Feature:
-    """One output of a slot. `of_condition` is the condition index of a `share`, else -1."""
+    """One output of a slot.
+
+    `group` is an index into `Plan.groups`, `slot` into the group's slots, `window` into the slot's
+    windows. `of_slot` is the slot that counts a `share`'s events (those for which `where` and `of`
+    hold), with the same windows as `slot`, else -1. `elapsed` reads the newest event of a slot that
+    never includes the current one. A `count` may share the slot of a column that is never null.
+    `text` says that the value is a string (`first`, `last` of a string column).
+    """
 
     name: str
     function: Function
     group: int
     slot: int
+    of_slot: int = -1
     window: int
     fill: float
     text: bool
@@ -60,7 +71,8 @@ class Group:
     delay + window in microseconds: what is older than newest - horizon - lateness is forgotten.
     `partition_local` says that the topic is keyed by this entity, so a key lives in one partition.
     `label` groups keep (position, known, id, value) and versions of corrected labels; then
-    `value_columns` is exactly the label's value column.
+    `value_columns` is exactly the label's value column. `text_tokens` says for each token column
+    whether its texts are kept, because a `first` or `last` gives them back.
     """
 
     index: int
@@ -81,7 +93,12 @@ class Group:
 
 @dataclass(frozen=True, kw_only=True)
 class Reader:
-    """What one scored source reads: its features in output order, and how it names each entity's key."""
+    """What one scored source reads, and how it names each entity's key.
+
+    `features` are the aggregations in the order in which the engine gives them, `derived` stands in
+    dependency order. `names` are all numeric features: aggregations, then profile fields, then
+    derived ones; `text_names` all texts in the same order.
+    """
 
     source: str
     features: tuple[Feature, ...]
