@@ -1,0 +1,90 @@
+# `make install` makes the virtual environment; every other target makes what it needs and is quick the second time.
+
+VENV := .venv
+PY := $(VENV)/bin/python
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+KILLS ?= 200
+MODEL_CHECK ?= docs/concepts/protocol
+
+.PHONY: help install demo test test-long check format bench bench-peers chaos handbook handbook-models loans \
+	certify bench-http faust-agrees model-check schemas constraints servers clean
+
+help:  ## say what each target does
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 20
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) --editable '.[dev]'
+	@touch $@ $(VENV)/.demo
+
+install: $(VENV)/.installed  ## make .venv with riskstream and all that the other targets need
+
+demo: $(VENV)/.demo  ## live alerts on this machine, no server needed; DEMO="--seconds 30 --json" passes options
+	$(VENV)/bin/riskstream demo $(DEMO)
+
+servers: install  ## Apache Kafka's jars and redis-server, for the tests
+	bash tests/servers/install.sh
+
+test: servers  ## the whole suite on real Apache Kafka and Redis
+	$(PY) -m pytest -m "not long"
+
+test-long: servers  ## what takes minutes: tests marked long
+	$(PY) -m pytest -m long
+
+check: install  ## style, types, imports, docs
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(PY) -m pytest tests/meta
+
+format: install  ## rewrite the code as ruff formats it
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+bench: servers  ## riskstream's own speed: throughput, latency, scaling (minutes)
+	$(PY) -m benchmarks.bench
+
+bench-peers: servers  ## the same job in other frameworks, side by side (long)
+	$(PY) -m benchmarks.peers
+
+bench-http: servers  ## HTTP scoring under load beside a plain service
+	$(PY) -m benchmarks.http
+
+chaos: servers  ## kill workers KILLS times and compare with an undisturbed run
+	$(PY) -m benchmarks.chaos --kills $(KILLS)
+
+handbook: install  ## the published features of 1.75 million transactions, compared row by row
+	$(PY) -m benchmarks.handbook
+
+handbook-models: install  ## the published fraud baselines beside ours
+	$(PY) -m benchmarks.handbook_models
+
+loans: install  ## the published credit baselines beside ours
+	$(PY) -m benchmarks.loans
+
+certify: servers  ## live scoring with a crash and a promotion, replayed bit for bit
+	$(PY) -m benchmarks.certify
+
+faust-agrees: servers  ## the Faust face against the worker, alert by alert
+	$(PY) -m benchmarks.faust_agrees
+
+model-check: servers  ## check the protocol's TLA+ model
+	bash $(MODEL_CHECK)/check.sh
+
+schemas: install  ## write the generated reference pages and JSON Schemas anew
+	$(PY) -m stream.reference
+
+constraints: $(VENV)/bin/python  ## resolve every dependency anew and pin what came out
+	$(PY) -m pip install --quiet --upgrade --upgrade-strategy eager --editable '.[dev]'
+	{ echo "# Exact versions that riskstream is built and tested with: every package of every extra (but ray and s3)."; \
+	  echo "# Renew: make constraints"; $(PY) -m pip freeze --exclude-editable | sort -f; } > constraints.txt
+
+clean:  ## forget what was built and measured; keeps .venv
+	rm -rf build .pytest_cache .mypy_cache .ruff_cache
