@@ -1,0 +1,196 @@
+"""Words of an SQL expression, and the mistakes that can be seen from them alone.
+
+Polars' parser says what it could not read, but seldom where; here every word is looked at before it,
+so that a message can point.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Set
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Literal
+
+FUNCTIONS = frozenset(
+    """abs acos asin atan atan2 cbrt ceil ceiling coalesce concat concat_ws contains cos date_part degrees div
+    ends_with exp extract floor greatest if ifnull initcap least left length char_length character_length ln log
+    log10 log1p log2 lower lpad ltrim mod nullif octet_length pi pow power radians regexp_like replace reverse
+    right round rpad rtrim sign sin sqrt starts_with strpos substr substring tan trim trunc upper year month day
+    hour minute second quarter week dayofweek dayofyear cast try_cast""".split()
+)
+_AGGREGATES = frozenset(
+    """sum avg mean count min max stddev stddev_samp std var variance var_samp median first last quantile
+    quantile_cont quantile_disc row_number rank dense_rank lag lead first_value last_value corr covar array_agg
+    string_agg""".split()
+)
+_OPERATORS = frozenset("and or not is null in between like ilike rlike regexp xor div similar to escape".split())
+_KEYWORDS = _OPERATORS | frozenset(
+    """case when then else end true false cast try_cast as from for both leading trailing interval date timestamp
+    time at zone distinct symmetric""".split()
+)
+_STATEMENTS = frozenset("select over partition group order union join where having limit insert update delete drop".split())
+_DATE_PARTS = frozenset(
+    """year month day hour minute second quarter week isoweek isoyear dow isodow doy millisecond microsecond
+    milliseconds microseconds nanosecond nanoseconds epoch century decade millennium date time""".split()
+)
+_BINARY = frozenset("and or = <> != < > <= >= * / % || like ilike in between".split())
+_TOKEN = re.compile(
+    r"""(?P<space>\s+)
+    |(?P<comment>--|/\*)
+    |(?P<text>'(?:[^']|'')*')
+    |(?P<quoted>"(?:[^"]|"")*"|`[^`]*`)
+    |(?P<open>['"`])
+    |(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)
+    |(?P<name>[^\W\d]\w*)
+    |(?P<sign><>|!=|<=|>=|\|\||::|<|>|=|[-+*/%(),~^.!\[\]])
+    |(?P<other>.)""",
+    re.VERBOSE | re.DOTALL,
+)
+Kind = Literal["text", "quoted", "number", "name", "sign"]
+
+
+class Fault(Exception):
+    """What is wrong with an expression, and from where to where."""
+
+    def __init__(self, reason: str, start: int, end: int) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.start = start
+        self.end = max(end, start + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One token; `name` is its text, without the quotes of a quoted name."""
+
+    kind: Kind
+    name: str
+    start: int
+    end: int
+
+    @property
+    def lower(self) -> str:
+        """What keywords and functions are compared by."""
+        return self.name.lower() if self.kind in ("name", "sign") else ""
+
+
+def point_at(sql: str, fault: Fault) -> str:
+    """The reason, the line of the expression, and marks below the words that are meant.
+
+    >>> print(point_at("amuont > 3", Fault("unknown column `amuont`", 0, 6)))
+    unknown column `amuont`
+        amuont > 3
+        ^^^^^^
+    """
+    start = sql.rfind("\n", 0, fault.start) + 1
+    stop = sql.find("\n", fault.start)
+    line = sql[start : stop if stop >= 0 else len(sql)]
+    width = max(1, min(fault.end - start, len(line)) - (fault.start - start))
+    marks = " " * (fault.start - start) + "^" * width
+    return f"{fault.reason}\n    {line}\n    {marks}"
+
+
+def words_of(sql: str) -> list[Word]:
+    """All words; a Fault for what is none."""
+    words: list[Word] = []
+    for match in _TOKEN.finditer(sql):
+        kind, text = str(match.lastgroup), match.group()
+        if kind == "space":
+            continue
+        if kind == "open":
+            raise Fault(f"the quote {text} is never closed", match.start(), len(sql))
+        if kind in ("comment", "other"):
+            raise Fault(f"`{text}` does not belong into an expression", match.start(), match.end())
+        name = text[1:-1] if kind == "quoted" else text
+        words.append(Word(kind, name, match.start(), match.end()))  # type: ignore[arg-type]
+    return words
+
+
+def check_words(sql: str, columns: Set[str]) -> None:
+    """Raise a Fault at the first word that cannot stand where it stands."""
+    words = words_of(sql)
+    if not words:
+        raise Fault("the expression is empty", 0, 1)
+    _check_parentheses(words)
+    for place, word in enumerate(words):
+        before = words[place - 1] if place else None
+        after = words[place + 1] if place + 1 < len(words) else None
+        _check_order(word, before, after, columns)
+        if word.kind == "quoted":
+            _check_column(word, columns)
+        elif word.kind == "name":
+            _check_name(word, before, after, columns)
+
+
+def _check_parentheses(words: list[Word]) -> None:
+    opened: list[Word] = []
+    for word in words:
+        if word.name == "(" and word.kind == "sign":
+            opened.append(word)
+        elif word.name == ")" and word.kind == "sign":
+            if not opened:
+                raise Fault("this parenthesis closes nothing", word.start, word.end)
+            opened.pop()
+    if opened:
+        raise Fault("this parenthesis is never closed", opened[-1].start, opened[-1].end)
+
+
+def _check_order(word: Word, before: Word | None, after: Word | None, columns: Set[str]) -> None:
+    binary = word.lower in _BINARY and word.name not in columns
+    following = after is None or (after.kind == "sign" and after.name == ")")
+    if binary and (following or (after is not None and after.lower in _BINARY and after.name not in columns)):
+        raise Fault(f"`{word.name}` needs a value after it", word.start, word.end)
+    if before is None:
+        if binary:
+            raise Fault(f"`{word.name}` needs a value before it", word.start, word.end)
+        return
+    if _is_value(before, columns) and _is_value(word, columns):
+        raise Fault(f"unexpected `{word.name}`: an operator is missing before it", word.start, word.end)
+
+
+def _is_value(word: Word, columns: Set[str]) -> bool:
+    if word.kind == "name":
+        return word.name in columns or word.lower not in _KEYWORDS | _DATE_PARTS | FUNCTIONS
+    return word.kind in ("number", "quoted")
+
+
+def _check_name(word: Word, before: Word | None, after: Word | None, columns: Set[str]) -> None:
+    called = after is not None and after.kind == "sign" and after.name == "("
+    if called and word.lower not in _KEYWORDS:
+        _check_function(word)
+    elif word.name in columns or word.lower in _KEYWORDS or _is_type_or_part(word, before, after):
+        return
+    elif word.lower in _STATEMENTS:
+        raise Fault(f"`{word.name}` does not belong into an expression on one event", word.start, word.end)
+    else:
+        _check_column(word, columns)
+
+
+def _check_function(word: Word) -> None:
+    if word.lower in _AGGREGATES:
+        raise Fault(
+            f"`{word.name}` works over several events; use an aggregation of a view (for two values: LEAST, GREATEST)",
+            word.start,
+            word.end,
+        )
+    if word.lower not in FUNCTIONS:
+        close = get_close_matches(word.lower, sorted(FUNCTIONS), n=1)
+        hint = f"; did you mean `{close[0].upper()}`?" if close else ""
+        raise Fault(f"unknown function `{word.name}`{hint}", word.start, word.end)
+
+
+def _is_type_or_part(word: Word, before: Word | None, after: Word | None) -> bool:
+    if before is not None and (before.lower == "as" or before.name == "::"):
+        return True
+    return word.lower in _DATE_PARTS and after is not None and after.lower == "from"
+
+
+def _check_column(word: Word, columns: Set[str]) -> None:
+    if word.name in columns:
+        return
+    close = get_close_matches(word.name, sorted(columns), n=1)
+    hint = f"did you mean `{close[0]}`?" if close else f"known: {', '.join(sorted(columns))}"
+    if word.kind == "quoted":
+        hint += " (a text stands in single quotes)"
+    raise Fault(f"unknown column `{word.name}`; {hint}", word.start, word.end)
