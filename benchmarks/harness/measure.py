@@ -1,0 +1,141 @@
+"""One run of one contender: cost and speed over a backlog, or latency at a low rate.
+
+Throughput. The worker starts and handles `warm` events; when it is idle again it is frozen
+(SIGSTOP), the measured events are written to the topic, and it is thawed. What it uses from there
+until it is idle once more, after every expected alert was readable, is its cost.
+
+Latency. A fresh worker, threshold 0 (every event alerts), a warm-up, then events at a fixed rate:
+the time from just before produce() until the alert is readable by a committed reader.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.harness.broker import Alerts, Input, create_topic, delete_topics
+from benchmarks.harness.contender import Contender, Run
+from benchmarks.harness.process import WorkerProcess
+from benchmarks.job.build import FOLDER, Job
+
+SETTLE_S = 6.0
+START_TIMEOUT_S = 120.0
+SCORE_TOLERANCE = 1e-5
+LATENCY_WARM = 2_000
+LATENCY_S = 15.0
+
+
+class VoidRun(RuntimeError):
+    """The contender's alerts are not the reference's: its figures mean nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Throughput:
+    """Figures of a backlog run."""
+
+    cpu_us_per_event: float
+    events_per_s: float
+    rss_mb: float
+    alerts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """Where the broker and Redis are."""
+
+    bootstrap: str
+    redis_url: str
+
+
+def _new_run(servers: Servers, contender: Contender, threshold: float, low_latency: bool) -> Run:
+    tag = uuid.uuid4().hex[:8]
+    folder = Path(FOLDER).parent / "runs" / f"{contender.name.replace(' ', '-')}-{tag}"
+    folder.mkdir(parents=True)
+    run = Run(
+        bootstrap=servers.bootstrap,
+        redis_url=servers.redis_url,
+        input_topic=f"in-{tag}",
+        alert_topic=f"alerts-{tag}",
+        group=f"g{tag}",
+        threshold=threshold,
+        model=FOLDER,
+        folder=folder,
+        low_latency=low_latency,
+    )
+    create_topic(run.bootstrap, run.input_topic)
+    create_topic(run.bootstrap, run.alert_topic)
+    return run
+
+
+def _clean(run: Run) -> None:
+    delete_topics(run.bootstrap, [run.input_topic, run.alert_topic])
+    shutil.rmtree(run.folder / "state", ignore_errors=True)
+
+
+def compare(name: str, alerts: Alerts, expected: dict[str, float]) -> None:
+    """VoidRun unless the alerts are exactly the expected ones, once each, with the same scores."""
+    if alerts.scores.keys() != expected.keys():
+        missing = sorted(expected.keys() - alerts.scores.keys())
+        extra = sorted(alerts.scores.keys() - expected.keys())
+        raise VoidRun(f"{name}: {len(missing)} alerts missing {missing[:3]}, {len(extra)} unexpected {extra[:3]}")
+    if alerts.messages != len(expected):
+        raise VoidRun(f"{name}: {alerts.messages - len(expected)} duplicate alerts")
+    worst = max(abs(alerts.scores[event] - score) for event, score in expected.items())
+    if worst > SCORE_TOLERANCE:
+        raise VoidRun(f"{name}: a score differs by {worst:.2g}")
+
+
+def throughput(servers: Servers, contender: Contender, job: Job, timeout_s: float = 300.0) -> Throughput:
+    """CPU, speed and memory over `contender.events` events that wait in the topic."""
+    run = _new_run(servers, contender, job.threshold, low_latency=False)
+    warm, stop = contender.warm, contender.warm + contender.events
+    expected = job.expected(stop)
+    source = Input(run.bootstrap, run.input_topic, job.events)
+    source.write(0, warm)
+    alerts = Alerts(run.bootstrap, run.alert_topic)
+    log = run.folder / "worker.log"
+    with WorkerProcess(contender.command(run), contender.environment(run), log) as worker:
+        if not alerts.wait(len(job.expected(warm)), START_TIMEOUT_S + timeout_s, worker.check):
+            raise VoidRun(f"{contender.name}: {len(alerts.seen)} warm-up alerts of {len(job.expected(warm))}")
+        worker.settle(SETTLE_S)
+        worker.freeze()
+        source.write(warm, stop)
+        used, begin = worker.cpu_s(), time.monotonic()
+        worker.thaw()
+        alerts.wait(len(expected), timeout_s, worker.check)
+        last = max(alerts.seen.values())
+        worker.settle(SETTLE_S)
+        used = worker.cpu_s() - used
+        rss = worker.rss_mb()
+    alerts.close()
+    _clean(run)
+    compare(contender.name, alerts, expected)
+    events = contender.events
+    return Throughput(used / events * 1e6, events / (last - begin), rss, len(expected))
+
+
+def latencies_ms(
+    servers: Servers, contender: Contender, job: Job, rate: float, seconds: float = LATENCY_S
+) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Produced to readable, milliseconds, of every event at `rate` events/s."""
+    run = _new_run(servers, contender, 0.0, low_latency=True)
+    stop = LATENCY_WARM + int(rate * seconds)
+    source = Input(run.bootstrap, run.input_topic, job.events, linger_ms=0)
+    source.write(0, LATENCY_WARM)
+    alerts = Alerts(run.bootstrap, run.alert_topic)
+    sent: dict[str, float] = {}
+    log = run.folder / "worker.log"
+    with WorkerProcess(contender.command(run), contender.environment(run), log) as worker:
+        if not alerts.wait(LATENCY_WARM, START_TIMEOUT_S, worker.check):
+            raise VoidRun(f"{contender.name}: {len(alerts.seen)} warm-up alerts of {LATENCY_WARM}")
+        source.pace(LATENCY_WARM, stop, rate, sent)
+        alerts.wait(stop, 60.0, worker.check)
+    alerts.close()
+    _clean(run)
+    compare(contender.name, alerts, job.expected(stop, 0.0))
+    return np.array([alerts.seen[event] - time_sent for event, time_sent in sent.items()]) * 1e3
