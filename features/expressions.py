@@ -21,7 +21,7 @@ from features.spec import Source
 from features.sql_words import Fault, check_words, point_at, words_of
 
 Types = dict[str, pl.DataType]
-_TIME = pl.Datetime("us", "UTC")
+_TIME = pl.Datetime("us")  # without a zone, and UTC, so that it compares with TIMESTAMP literals
 _DTYPES: dict[str, pl.DataType] = {
     "float64": pl.Float64(),
     "int64": pl.Int64(),
@@ -30,11 +30,11 @@ _DTYPES: dict[str, pl.DataType] = {
     "timestamp": _TIME,
 }
 _SAMPLES: dict[str, list[object]] = {
-    "float64": [1.0, 0.0, -2.5, 1e300, None],
-    "int64": [1, 0, -3, 2**53, None],
-    "bool": [True, False, True, False, None],
-    "string": ["x", "", "12.5", "é'%", None],
-    "timestamp": [0, 1_522_540_800_000_000, 1, 4_102_444_800_000_000, None],
+    "float64": [1.0, 0.0, -2.5, 1e300, 1e-300, None],
+    "int64": [1, 0, -3, 2**53, -(2**53), None],
+    "bool": [True, False, True, False, True, None],
+    "string": ["x", "", "12.5", "é'%", "([", None],
+    "timestamp": [0, 1_522_540_800_000_000, 1, 4_102_444_800_000_000, -1, None],
 }
 
 

@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from typing import Literal
 
 FUNCTIONS = frozenset(
-    """abs acos asin atan atan2 cbrt ceil ceiling coalesce concat concat_ws contains cos date_part degrees div
+    """abs acos asin atan atan2 cbrt ceil ceiling coalesce concat concat_ws cos date_part degrees div
     ends_with exp extract floor greatest if ifnull initcap least left length char_length character_length ln log
     log10 log1p log2 lower lpad ltrim mod nullif octet_length pi pow power radians regexp_like replace reverse
     right round rpad rtrim sign sin sqrt starts_with strpos substr substring tan trim trunc upper year month day
@@ -33,6 +33,10 @@ _STATEMENTS = frozenset("select over partition group order union join where havi
 _DATE_PARTS = frozenset(
     """year month day hour minute second quarter week isoweek isoyear dow isodow doy millisecond microsecond
     milliseconds microseconds nanosecond nanoseconds epoch century decade millennium date time""".split()
+)
+_TYPES = frozenset(
+    """bool boolean tinyint smallint int integer bigint int1 int2 int4 int8 real float float4 float8 double numeric
+    decimal char varchar text string date timestamp time""".split()
 )
 _BINARY = frozenset("and or = <> != < > <= >= * / % || like ilike in between".split())
 _TOKEN = re.compile(
@@ -137,7 +141,13 @@ def _check_parentheses(words: list[Word]) -> None:
 
 
 def _check_order(word: Word, before: Word | None, after: Word | None, columns: Set[str]) -> None:
+    if word.name == "=" and before is not None and before.name == "=" and before.end == word.start:
+        raise Fault("`==` is not SQL; write `=`", before.start, word.end)
+    if word.lower == "as" and word.name not in columns and (after is None or after.lower not in _TYPES):
+        raise Fault("`AS` gives a name, which stands elsewhere; here it belongs only into CAST", word.start, word.end)
     binary = word.lower in _BINARY and word.name not in columns
+    if binary and after is not None and word.name == after.name == "=" and word.end == after.start:
+        return
     following = after is None or (after.kind == "sign" and after.name == ")")
     if binary and (following or (after is not None and after.lower in _BINARY and after.name not in columns)):
         raise Fault(f"`{word.name}` needs a value after it", word.start, word.end)
