@@ -1,0 +1,128 @@
+"""A server process that a test starts, kills, pauses and starts again on the same port and data."""
+
+from __future__ import annotations
+
+import atexit
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self
+
+
+def free_port() -> int:
+    """A TCP port on loopback that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class ServerProcess:
+    """Base of the local servers: a data directory, a log file, one process.
+
+    A subclass gives the command (`command`) and says when the server answers (`answers`). The
+    process is stopped at the end of the interpreter even if nobody did.
+    """
+
+    name = "server"
+    start_seconds = 60.0
+
+    def __init__(self) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix=f"riskstream-{self.name}-"))
+        self.log_path = self.directory / f"{self.name}.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        atexit.register(self.close)
+
+    def command(self) -> list[str]:
+        raise NotImplementedError
+
+    def answers(self) -> bool:
+        raise NotImplementedError
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, f"{self.name} is not running"
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> Self:
+        """Start the server, with the data it had, and return when it answers."""
+        assert not self.running, f"{self.name} is already running"
+        with self.log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                self.command(), stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
+            )
+        wait_until(self._is_up, self.start_seconds, f"{self.name} to answer")
+        return self
+
+    def _is_up(self) -> bool:
+        if not self.running:
+            raise RuntimeError(f"{self.name} did not start: {self.log_path.read_text()[-3000:]}")
+        return self.answers()
+
+    def stop(self) -> None:
+        """SIGTERM, and wait for the end."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """SIGKILL: a crash."""
+        self._end(signal.SIGKILL)
+
+    def _end(self, number: signal.Signals) -> None:
+        if self._process is None:
+            return
+        if self._process.poll() is None:
+            self._process.send_signal(number)
+        try:
+            self._process.wait(30)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+    def pause(self) -> None:
+        """SIGSTOP: the process is there and answers nothing."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT, after `pause`."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+    def restart(self) -> Self:
+        """Stop in good order, start again on the same data and port."""
+        self.stop()
+        return self.start()
+
+    def close(self) -> None:
+        """Kill the server and remove its data."""
+        atexit.unregister(self.close)
+        self.kill()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        try:
+            return self if self.running else self.start()
+        except BaseException:
+            self.close()
+            raise
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
+    """Ask until the condition holds; `TimeoutError` naming `what` after the given time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError(f"waited {seconds:g} s for {what}")
+        time.sleep(0.02)
