@@ -34,6 +34,8 @@ PROPERTIES = {
     "transaction.state.log.num.partitions": "4",
     "group.initial.rebalance.delay.ms": "0",
     "group.min.session.timeout.ms": "1000",
+    "broker.session.timeout.ms": "2000",
+    "broker.heartbeat.interval.ms": "500",
     "log.index.size.max.bytes": "1048576",
     "log.cleaner.dedupe.buffer.size": "8388608",
     "num.recovery.threads.per.data.dir": "1",
