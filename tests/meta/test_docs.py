@@ -44,7 +44,9 @@ def test_named_make_targets_exist(page):
 
 
 def test_promised_make_targets_exist():
-    promised = "install demo test check bench bench-peers chaos handbook handbook-models loans certify bench-http"
+    promised = (
+        "install demo test check bench bench-peers chaos handbook handbook-models loans certify bench-http"
+    )
     assert set(promised.split()) | {"faust-agrees"} <= makefile_targets()
 
 
@@ -83,7 +85,9 @@ def test_every_extra_is_documented():
 
 
 def test_no_file_names_a_registry_or_a_private_place():
-    hosts = re.compile(r"pypi\.org|files\.pythonhosted|repo1?\.maven|registry\.npmjs|deb\.debian|index-url|/opt/wheels")
+    hosts = re.compile(
+        r"pypi\.org|files\.pythonhosted|repo1?\.maven|registry\.npmjs|deb\.debian|index-url|/opt/wheels"
+    )
     suffixes = {".py", ".md", ".toml", ".txt", ".sh", ".yml", ".yaml", ".xml", ".json", ""}
     found = [
         str(path.relative_to(ROOT))

@@ -88,15 +88,16 @@ def test_order():
         f"{name} imports {used}"
         for name, path in modules().items()
         for used in imported(path)
-        if used.split(".")[0] in ORDER
-        and ORDER.index(used.split(".")[0]) > ORDER.index(name.split(".")[0])
+        if used.split(".")[0] in ORDER and ORDER.index(used.split(".")[0]) > ORDER.index(name.split(".")[0])
     ]
     assert wrong == []
 
 
 def test_product_does_not_import_tests_or_benchmarks():
     foreign = {"tests", "benchmarks", "examples"}
-    wrong = [f"{n} imports {u}" for n, p in modules().items() for u in imported(p) if u.split(".")[0] in foreign]
+    wrong = [
+        f"{n} imports {u}" for n, p in modules().items() for u in imported(p) if u.split(".")[0] in foreign
+    ]
     assert wrong == []
 
 
@@ -107,8 +108,7 @@ def test_fence(library):
             str(path.relative_to(ROOT))
             for path in modules().values()
             for used in imported(path)
-            if used.split(".")[0] == library
-            and not str(path.relative_to(ROOT)).startswith(FENCES[library])
+            if used.split(".")[0] == library and not str(path.relative_to(ROOT)).startswith(FENCES[library])
         }
     )
     assert wrong == []

@@ -1,7 +1,7 @@
 """Real Apache Kafka 4.0, one KRaft node, on a free port.
 
-    with KafkaServer() as kafka:
-        kafka.bootstrap, kafka.make_topic(partitions=4), kafka.kill(), kafka.start()
+with KafkaServer() as kafka:
+    kafka.bootstrap, kafka.make_topic(partitions=4), kafka.kill(), kafka.start()
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A real redis-server on a free port, without persistence unless asked.
 
-    with RedisServer() as redis:
-        redis.url, redis.kill(), redis.start(), redis.snapshot(), redis.restore(snapshot)
+with RedisServer() as redis:
+    redis.url, redis.kill(), redis.start(), redis.snapshot(), redis.restore(snapshot)
 """
 
 from __future__ import annotations
