@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import redis
 
 from benchmarks.harness.broker import Alerts, Input, create_topic, delete_topics
 from benchmarks.harness.contender import Contender, Run
@@ -67,6 +68,8 @@ def _new_run(servers: Servers, contender: Contender, threshold: float, low_laten
         folder=folder,
         low_latency=low_latency,
     )
+    with redis.Redis.from_url(run.redis_url) as client:
+        client.flushall()
     create_topic(run.bootstrap, run.input_topic)
     create_topic(run.bootstrap, run.alert_topic)
     return run

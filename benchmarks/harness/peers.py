@@ -42,8 +42,9 @@ def _peer(name: str, venv: str, delivery: str, warm: int, events: int, **options
 PEERS: tuple[Contender, ...] = (
     _peer("quix exactly_once", "quix", "exactly_once", 10_000, 50_000),
     _peer("quix at_least_once", "quix", "at_least_once", 10_000, 50_000),
-    _peer("faust", "faust", "at_least_once", 2_000, 8_000, command=_script("faust", "worker", "-l", "warning")),
+    _peer("faust", "faust", "at_least_once", 2_000, 8_000, command=_script("faust", "worker", "-l", "warn")),
     _peer("bytewax", "bytewax", "at_least_once", 20_000, 100_000, command=_bytewax),
     _peer("plain onnx", "plain", "at_least_once", 10_000, 40_000),
+    _peer("plain onnx packed", "plain", "at_least_once", 10_000, 40_000, runtime="onnx packed"),
     _peer("plain sklearn", "plain", "at_least_once", 500, 2_000, runtime="sklearn", latency_rate=40.0),
 )

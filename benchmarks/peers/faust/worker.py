@@ -33,8 +33,8 @@ events = app.topic(SETTINGS.input_topic, value_serializer="raw", value_type=byte
 alerts = app.topic(SETTINGS.alert_topic, value_serializer="raw", value_type=bytes, key_serializer="raw")
 
 
-def _table(name: str) -> faust.Table[str, bytes]:
-    return app.Table(name, default=bytes, partitions=1, key_serializer="raw", value_serializer="raw")
+def _table(name: str) -> faust.Table[bytes, bytes]:
+    return app.Table(name, default=bytes, partitions=1, key_type=bytes, value_type=bytes)
 
 
 cards, customers, merchants = _table("cards"), _table("customers"), _table("merchants")

@@ -1,8 +1,8 @@
 """A plain loop: confluent-kafka, redis-py and scikit-learn or ONNX Runtime; at least once.
 
-Written as one would write it with care: messages fetched in blocks, one MGET and one MSET an event
-for its three entities (packed bytes, hiredis parser), the model asked once an event,
-offsets committed every 500 events after the producer is flushed.
+Written as one would write it with care: messages fetched in blocks, one or two Redis round trips an event
+for its three entities (one pipeline of nine commands, or packed bytes; hiredis parser), the model
+asked once an event, offsets committed every 500 events after the producer is flushed.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import orjson
-import redis
 from confluent_kafka import Consumer, Producer
 
-from benchmarks.job.windows import Ring, card_features, customer_features, merchant_features
+from benchmarks.job.windows import card_features, customer_features, merchant_features
+from benchmarks.peers.plain.state import PackedStrings, SortedSets, State
 from benchmarks.peers.settings import Settings, alert, read
 
 BLOCK = 500
@@ -41,25 +41,26 @@ def _onnx_score(settings: Settings) -> Score:
 
 
 class Worker:
-    """State in Redis: one string an entity, read and written with every event."""
+    """State in Redis, read and written with every event."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.redis = redis.Redis.from_url(settings.redis_url)
+        packed = settings.runtime == "onnx packed"
+        self.state: State = PackedStrings(settings.redis_url) if packed else SortedSets(settings.redis_url)
         self.score = _sklearn_score(settings) if settings.runtime == "sklearn" else _onnx_score(settings)
         self.producer = Producer({"bootstrap.servers": settings.bootstrap, "linger.ms": 5})
 
     def handle(self, value: bytes) -> None:
         """One event: read, compute, write back, score, alert."""
         event = orjson.loads(value)
-        card, customer, merchant = event["card_id"], event["customer_id"], event["merchant_id"]
-        time, amount = event["event_time"], event["amount"]
-        rings = [Ring(data) for data in self.redis.mget(card, customer, merchant)]
+        time, amount, card = event["event_time"], event["amount"], event["card_id"]
+        keys = [card, event["customer_id"], event["merchant_id"]]
+        rings = self.state.rings(keys, event["event_id"], time, amount)
         row = [amount]
         row += card_features(rings[0], time, amount)
         row += customer_features(rings[1], time, amount)
         row += merchant_features(rings[2], time, amount)
-        self.redis.mset(dict(zip((card, customer, merchant), [r.to_bytes() for r in rings], strict=True)))
+        self.state.store(keys, rings)
         score = self.score(row)
         if score >= self.settings.threshold:
             value = alert(event["event_id"], card, score)
