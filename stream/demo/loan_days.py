@@ -70,17 +70,15 @@ def repayments_of(world: World, applications: pl.DataFrame, day: int) -> pl.Data
     ).sort("known_at", "repayment_id")
 
 
-def profiles(world: World, known_at_ms: int) -> pl.DataFrame:
+def profiles(world: World) -> pl.DataFrame:
     """The profile file: what a bureau delivered about most applicants."""
     people = world.applicants
     keep = people.in_profile_file
-    count = int(keep.sum())
     return pl.DataFrame(
         {
             "applicant_id": names("applicant", np.flatnonzero(keep)),
             "income": people.income[keep],
             "bureau_score": people.bureau_score[keep],
             "employed_months": people.employed_months[keep],
-            "updated_at": np.full(count, known_at_ms, dtype=np.int64),
         }
     )

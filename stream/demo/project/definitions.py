@@ -181,12 +181,10 @@ profiles = (
     Profile(
         name="applicant",
         entity="applicant",
-        updated_at="updated_at",
         fields=(
             Field(name="income", dtype="float64"),
             Field(name="bureau_score", dtype="float64", minimum=0, maximum=1000),
             Field(name="employed_months", dtype="int64"),
-            Field(name="updated_at", dtype="timestamp"),
         ),
         fill={"income": 36_000.0, "bureau_score": 600.0, "employed_months": 48},
     ),

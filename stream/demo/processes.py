@@ -1,0 +1,130 @@
+"""The demo's child processes: the simulator, and a worker as anyone would start it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Self
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from features.errors import FatalError
+from stream.demo.days import TOPICS
+
+GROUP = "demo"
+
+
+class Simulator:
+    """The simulator's process, and what it says on standard output."""
+
+    def __init__(self, bootstrap: str, seed: int, rate: float, seconds: float, warm_up_days: int) -> None:
+        options = {"bootstrap": bootstrap, "seed": seed, "rate": rate, "seconds": seconds}
+        command = [sys.executable, "-m", "stream.demo.simulator", "--wait", f"--warm-up-days={warm_up_days}"]
+        self._process = subprocess.Popen(  # noqa: S603 - our own arguments
+            [*command, *(f"--{name}={value}" for name, value in options.items())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        _end(self._process)
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+
+    def warmed_up(self) -> int:
+        """Wait until all messages of the days before day 0 are in Kafka; returns how many."""
+        return sum(self._said("warm_up").values())
+
+    def go(self) -> None:
+        """Let it send live events."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("go\n")
+        self._process.stdin.flush()
+
+    @property
+    def running(self) -> bool:
+        """Whether it may still send."""
+        return self._process.poll() is None
+
+    def stop(self) -> None:
+        """Ask it to end and wait until all it sent is in Kafka."""
+        _end(self._process)
+
+    def _said(self, word: str) -> dict[str, int]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise FatalError(f"the simulator ended early, with exit code {self._process.wait()}")
+        said: dict[str, int] = json.loads(line)[word]
+        return said
+
+
+@contextmanager
+def worker(config: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """`riskstream worker --config ...`, its log in a file; drained at the end."""
+    code = "import sys; from stream.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, "worker", "--config", str(config)]
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True)  # noqa: S603
+    try:
+        yield process
+    finally:
+        _end(process)
+
+
+def await_caught_up(bootstrap: str, process: subprocess.Popen[bytes], log: Path, patience: float = 120) -> None:
+    """Return when the worker's committed offsets have reached the ends of all input topics."""
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": GROUP, "log_level": 3})
+    pause = threading.Event()
+    try:
+        for _ in range(int(patience / 0.1)):
+            if process.poll() is not None:
+                raise FatalError(f"the worker ended with exit code {process.returncode}: {_tail(log)}")
+            if _lag(consumer) == 0:
+                return
+            pause.wait(0.1)
+    finally:
+        consumer.close()
+    raise FatalError(f"the worker did not catch up in {patience:g} s; its log: {log}: {_tail(log)}")
+
+
+def _lag(consumer: Consumer) -> int:
+    """Messages that the group has not committed, over all input topics."""
+    parts = [
+        TopicPartition(topic, number)
+        for topic in TOPICS
+        for number in consumer.list_topics(topic, timeout=10).topics[topic].partitions
+    ]
+    lag = 0
+    try:
+        for part in consumer.committed(parts, timeout=10):
+            low, high = consumer.get_watermark_offsets(part, timeout=10)
+            lag += high - max(part.offset, low)
+    except KafkaException:
+        return -1
+    return lag
+
+
+def _tail(log: Path) -> str:
+    return log.read_text(errors="replace")[-2000:]
+
+
+def _end(process: subprocess.Popen[bytes] | subprocess.Popen[str]) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

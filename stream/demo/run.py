@@ -1,0 +1,127 @@
+"""The demo from start to end: servers, project, worker, simulator, screen, summary."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from stream.demo.days import TOPICS
+from stream.demo.figures import figures
+from stream.demo.processes import GROUP, Simulator, await_caught_up, worker
+from stream.demo.screen import live_view, summary
+from stream.demo.servers import mock_kafka, valkey
+from stream.demo.training import PROJECT, prepare
+from stream.demo.watch import ALERTS, DEAD_LETTERS, DECISIONS, Watch
+
+WARM_UP_DAYS = 7
+DRAIN_SECONDS = 30.0
+ALL_TOPICS = (*TOPICS, ALERTS, DECISIONS, DEAD_LETTERS)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line asks for; `seconds` None runs until stopped."""
+
+    seconds: float | None
+    rate: float
+    seed: int
+    screen: bool
+
+
+def run_demo(options: Options, console: Console) -> dict[str, Any]:
+    """Run the whole demo; returns the figures of the summary. Progress and screen go to `console`."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="riskstream-demo-")))
+        bootstrap = stack.enter_context(mock_kafka(ALL_TOPICS))
+        redis_url = stack.enter_context(valkey())
+        limit = float("inf") if options.seconds is None else options.seconds
+        simulator = stack.enter_context(
+            Simulator(bootstrap, options.seed, options.rate, limit, WARM_UP_DAYS)
+        )
+        with _progress(console) as say:
+            project = prepare(options.seed, say)
+            config = _write_config(folder, project, bootstrap, redis_url)
+            _load_profiles(config)
+            say("filling windows with a simulated week", 0, 1)
+            simulator.warmed_up()
+            log = folder / "worker.log"
+            process = stack.enter_context(worker(config, log))
+            await_caught_up(bootstrap, process, log)
+            say("filling windows with a simulated week", 1, 1)
+        watch = Watch(bootstrap)
+        watch.begin()
+        stack.callback(watch.finish)
+        simulator.go()
+        _show(watch, simulator, options, console)
+        _drain(watch)
+        result = figures(watch)
+        if options.screen:
+            again = f"riskstream demo --seed {options.seed + 1} --rate {options.rate * 2:g}"
+            console.print(summary(watch, result, again))
+        return result
+
+
+def _write_config(folder: Path, project: Path, bootstrap: str, redis_url: str) -> Path:
+    text = (PROJECT / "riskstream.toml").read_text()
+    for name, value in {
+        "BOOTSTRAP": bootstrap,
+        "REDIS_URL": redis_url,
+        "PROJECT": str(project),
+        "GROUP": GROUP,
+    }.items():
+        text = text.replace(f"@{name}@", value)
+    path = folder / "riskstream.toml"
+    path.write_text(text)
+    return path
+
+
+@contextmanager
+def _progress(console: Console) -> Iterator[Any]:
+    """A bar for each step, on the given console."""
+    columns = (TextColumn("{task.description:<42}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def say(step: str, done: int, total: int) -> None:
+            if step not in tasks:
+                tasks[step] = bars.add_task(step, total=total)
+            bars.update(tasks[step], completed=done, total=total)
+
+        yield say
+
+
+def _show(watch: Watch, simulator: Simulator, options: Options, console: Console) -> None:
+    """Show the screen until the simulator has ended or the user stops it."""
+    begin = time.monotonic()
+    tick = threading.Event()
+    with ExitStack() as stack:
+        live = None
+        if options.screen:
+            live = stack.enter_context(Live(console=console, auto_refresh=False, screen=console.is_terminal))
+        try:
+            while simulator.running:
+                if live is not None:
+                    live.update(live_view(watch, time.monotonic() - begin, options.rate), refresh=True)
+                tick.wait(0.25)
+        except KeyboardInterrupt:
+            simulator.stop()
+
+
+def _drain(watch: Watch) -> None:
+    """Wait until every event that was read has its decision or dead letter, and no new one comes."""
+    end = time.monotonic() + DRAIN_SECONDS
+    tick = threading.Event()
+    before = -1
+    while time.monotonic() < end and (watch.unsettled or watch.produced != before):
+        before = watch.produced
+        tick.wait(0.5)
