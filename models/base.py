@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from features.batch import FeatureMatrix, Floats
+
+Texts = NDArray[np.object_]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,8 +25,10 @@ class ModelVersion:
 
 @dataclass(frozen=True, kw_only=True)
 class Signature:
-    """A model's input: numeric features (one float32 matrix, in this order) and categorical ones
-    (texts). `plan` is the fingerprint of the plan that made its training set, `source` the source it scores."""
+    """A model's input: numeric features (one float32 matrix, in this order) and categorical ones (texts).
+
+    `plan` is the fingerprint of the plan that made its training set, `source` the source it scores.
+    """
 
     numeric: tuple[str, ...]
     categorical: tuple[str, ...]
@@ -28,15 +36,45 @@ class Signature:
     source: str
 
 
+@dataclass(frozen=True, slots=True)
+class ModelInputs:
+    """`numeric[n, F]` in the signature's order, NaN missing; one text column a category, "" missing."""
+
+    numeric: NDArray[np.float32]
+    categorical: dict[str, Texts]
+
+    def __len__(self) -> int:
+        return len(self.numeric)
+
+    def take(self, rows: NDArray[np.intp]) -> ModelInputs:
+        """The given rows, copied."""
+        return ModelInputs(
+            self.numeric[rows], {name: column[rows] for name, column in self.categorical.items()}
+        )
+
+
 class Model(Protocol):
     """A loaded, verified bundle."""
 
     @property
-    def version(self) -> ModelVersion: ...
+    def version(self) -> ModelVersion:
+        """Which bundle this is."""
+        ...
 
     @property
-    def signature(self) -> Signature: ...
+    def signature(self) -> Signature:
+        """What it reads, and for which plan and source."""
+        ...
+
+    @property
+    def baseline(self) -> Mapping[str, float | str | None]:
+        """The ordinary value of each input, None where that is "missing"."""
+        ...
 
     def score(self, features: FeatureMatrix) -> Floats:
         """float64[n]: probability of the bad outcome for each row, in [0, 1]. Does not block on I/O."""
+        ...
+
+    def score_inputs(self, inputs: ModelInputs) -> Floats:
+        """The same, for inputs that the caller picked and changed; reasons ask so."""
         ...

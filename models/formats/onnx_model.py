@@ -1,0 +1,116 @@
+"""Runs ONNX graphs with ONNX Runtime: one session a model, one thread a call.
+
+A graph takes its numeric features as one float tensor [n, F] (named by the manifest's `input`), or
+one tensor [n, 1] a feature; each categorical feature as a string tensor [n, 1] named by the
+feature. Its output is the probability of the bad outcome: [n], [n, 1], or [n, classes], whose last
+column counts. Nothing but the graph is read: no custom operators, no pickles, no code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnxruntime import InferenceSession, SessionOptions, set_default_logger_severity
+
+from features.batch import Floats
+from models.base import ModelInputs
+from models.errors import BundleRefused
+from models.manifest import Manifest
+
+Feed = Callable[[ModelInputs], NDArray[Any]]
+
+_NUMBERS = {
+    "tensor(float)": np.float32,
+    "tensor(double)": np.float64,
+    "tensor(int64)": np.int64,
+    "tensor(int32)": np.int32,
+}
+_FATAL_ONLY = 4
+
+
+class OnnxGraph:
+    """One graph, ready to run; `run` may be called from several threads."""
+
+    def __init__(self, data: bytes, manifest: Manifest, place: str) -> None:
+        self._session = _open(data, place)
+        self._feeds = _feeds(self._session, manifest, place)
+        self._output = _output(self._session, manifest, place)
+
+    def run(self, inputs: ModelInputs) -> Floats:
+        """float64[n]: the probability of the bad outcome."""
+        if not len(inputs):
+            return np.empty(0, dtype=np.float64)
+        feed = {name: make(inputs) for name, make in self._feeds.items()}
+        raw = np.asarray(self._session.run([self._output], feed)[0], dtype=np.float64)
+        return raw if raw.ndim == 1 else raw.reshape(len(inputs), -1)[:, -1]
+
+
+def _open(data: bytes, place: str) -> Any:
+    set_default_logger_severity(_FATAL_ONLY)
+    options = SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _FATAL_ONLY
+    try:
+        return InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's errors share no public base class
+        raise BundleRefused(place, f"ONNX Runtime cannot load the graph: {error}") from error
+
+
+def _feeds(session: Any, manifest: Manifest, place: str) -> dict[str, Feed]:
+    feeds: dict[str, Feed] = {}
+    fed: set[str] = set()
+    for graph_input in session.get_inputs():
+        name, kind = graph_input.name, graph_input.type
+        if name == manifest.input and kind in _NUMBERS:
+            _check_width(graph_input.shape, manifest, place)
+            feeds[name] = _matrix(_NUMBERS[kind])
+            fed.update(manifest.numeric)
+        elif name in manifest.categorical and kind == "tensor(string)":
+            feeds[name] = _texts(name)
+            fed.add(name)
+        elif name in manifest.numeric and kind in _NUMBERS:
+            feeds[name] = _column(manifest.numeric.index(name), _NUMBERS[kind])
+            fed.add(name)
+        else:
+            raise BundleRefused(
+                place, f"the graph's input `{name}` ({kind}) is not in the manifest's signature"
+            )
+    unused = [n for n in (*manifest.numeric, *manifest.categorical) if n not in fed]
+    if unused:
+        raise BundleRefused(place, f"the signature's {', '.join(unused)} is no input of the graph")
+    return feeds
+
+
+def _check_width(shape: list[Any], manifest: Manifest, place: str) -> None:
+    width = shape[1] if len(shape) == 2 else None
+    if isinstance(width, int) and width != len(manifest.numeric):
+        raise BundleRefused(
+            place,
+            f"the graph takes {width} numeric features, the manifest's signature has {len(manifest.numeric)}",
+        )
+
+
+def _output(session: Any, manifest: Manifest, place: str) -> str:
+    outputs = {out.name: out.type for out in session.get_outputs()}
+    numeric = [name for name, kind in outputs.items() if kind in ("tensor(float)", "tensor(double)")]
+    wanted = manifest.output or (numeric[0] if len(numeric) == 1 else "probabilities")
+    if wanted not in numeric:
+        found = ", ".join(f"{name}: {kind}" for name, kind in outputs.items())
+        raise BundleRefused(place, f"the graph has no float output `{wanted}`; it has {found}")
+    return wanted
+
+
+def _matrix(dtype: Any) -> Feed:
+    return lambda inputs: inputs.numeric.astype(dtype, copy=False)
+
+
+def _column(place: int, dtype: Any) -> Feed:
+    return lambda inputs: inputs.numeric[:, place : place + 1].astype(dtype)
+
+
+def _texts(name: str) -> Feed:
+    return lambda inputs: inputs.categorical[name].reshape(-1, 1)

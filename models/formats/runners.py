@@ -1,0 +1,39 @@
+"""Chooses the runtime for a bundle's model file by its name: `.onnx`, or `.skops` as the fallback."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from features.batch import Floats
+from models.base import ModelInputs
+from models.errors import BundleRefused
+from models.manifest import Manifest
+
+
+class Runner(Protocol):
+    """A graph or estimator, ready to run from any thread."""
+
+    def run(self, inputs: ModelInputs) -> Floats:
+        """float64[n]: the probability of the bad outcome."""
+        ...
+
+
+def open_runner(data: bytes, manifest: Manifest, place: str) -> Runner:
+    """Load a model file's bytes; refuses any other format."""
+    if manifest.model_file.endswith(".onnx"):
+        from models.formats.onnx_model import OnnxGraph
+
+        return OnnxGraph(data, manifest, place)
+    if manifest.model_file.endswith(".skops"):
+        from models.formats.skops_model import SkopsEstimator
+
+        return SkopsEstimator(data, manifest, place)
+    raise BundleRefused(place, f"{manifest.model_file}: expected an .onnx or a .skops file")
+
+
+def try_run(runner: Runner, inputs: ModelInputs, place: str) -> Floats:
+    """Run a model that has not proven itself yet: any failure is a refusal."""
+    try:
+        return runner.run(inputs)
+    except Exception as error:  # whatever a runtime raises on a graph that does not fit
+        raise BundleRefused(place, f"golden rows cannot be scored: {error}") from error
