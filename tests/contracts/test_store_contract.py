@@ -1,0 +1,257 @@
+"""What every store must do; run on memory, one Redis, a Redis Cluster, Sentinel, and a login with ACL."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from redis import Redis
+from redis.exceptions import RedisError
+
+from features.errors import ConfigurationError
+from features.store.base import LOST, Flush, Manifest, Mark, Partition, ShardRead, Store, TopicIdentity
+from features.store.memory import MemoryStore
+from features.store.redis_store import RedisSettings, RedisStore
+from tests.servers.process import free_port, wait_until
+from tests.servers.redis_server import RedisServer
+
+P = Partition("payments", 0)
+Q = Partition("payments", 1)
+MANIFEST = Manifest(
+    plan="f00",
+    state_format=1,
+    shards=4,
+    group="g",
+    cluster="c",
+    topics=(TopicIdentity("payments", "id-1", 2),),
+)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[tuple[str, ...]]:
+    """Three primaries that share the slots."""
+    servers = [RedisServer("--cluster-enabled", "yes", "--cluster-port", str(free_port())) for _ in range(3)]
+    try:
+        for server in servers:
+            server.start()
+        join(servers)
+        yield tuple(f"127.0.0.1:{server.port}" for server in servers)
+    finally:
+        for server in servers:
+            server.close()
+
+
+def join(servers: list[RedisServer]) -> None:
+    bounds = [0, 5461, 10923, 16384]
+    for number, server in enumerate(servers):
+        with server.client() as client:
+            client.execute_command("CLUSTER ADDSLOTSRANGE", bounds[number], bounds[number + 1] - 1)
+            client.execute_command("CLUSTER SET-CONFIG-EPOCH", number + 1)
+            port, bus = servers[0].port, int(servers[0].client().config_get("cluster-port")["cluster-port"])
+            client.execute_command("CLUSTER MEET", "127.0.0.1", port, bus)
+    for server in servers:
+        wait_until(lambda server=server: formed(server, len(servers)), 60, "the cluster to form")
+
+
+def formed(server: RedisServer, size: int) -> bool:
+    with server.client() as client:
+        info = client.execute_command("CLUSTER INFO")
+    return bool(info["cluster_state"] == "ok" and info["cluster_known_nodes"] == str(size))
+
+
+@pytest.fixture(scope="module")
+def sentinel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """A primary and one sentinel that watches it; the sentinel's port."""
+    with RedisServer() as primary:
+        path: Path = tmp_path_factory.mktemp("sentinel") / "sentinel.conf"
+        path.write_text(f"sentinel monitor mymaster 127.0.0.1 {primary.port} 1\n")
+        watcher = SentinelServer(path)
+        with watcher:
+            yield watcher.port
+
+
+class SentinelServer(RedisServer):
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+
+    def command(self) -> list[str]:
+        return ["redis-server", str(self._path), "--sentinel", "--port", str(self.port)]
+
+    def answers(self) -> bool:
+        with Redis(port=self.port) as client:
+            try:
+                return client.sentinel_get_master_addr_by_name("mymaster") is not None
+            except (RedisError, TypeError):
+                return False
+
+
+def open_single(request: pytest.FixtureRequest) -> Store:
+    return RedisStore(RedisSettings(url=request.getfixturevalue("redis_url"), namespace="n"), shards=4)
+
+
+def open_cluster(request: pytest.FixtureRequest) -> Store:
+    nodes = request.getfixturevalue("cluster")
+    return RedisStore(RedisSettings(cluster=nodes, namespace=f"n{random.getrandbits(40)}"), shards=4)
+
+
+def open_sentinel(request: pytest.FixtureRequest) -> Store:
+    port = request.getfixturevalue("sentinel")
+    namespace = f"n{random.getrandbits(40)}"
+    return RedisStore(RedisSettings(sentinels=(f"127.0.0.1:{port}",), namespace=namespace), shards=4)
+
+
+def open_acl(request: pytest.FixtureRequest) -> Store:
+    server = request.getfixturevalue("redis_server")()
+    with server.client() as client:
+        client.execute_command("ACL SETUSER", "worker", "on", ">s3cret", "~rs:*", "+@all")
+        client.execute_command("ACL SETUSER", "default", "off")
+    path = request.getfixturevalue("tmp_path") / "password"
+    path.write_text("s3cret\n")
+    settings = RedisSettings(url=server.url, username="worker", password_file=str(path), namespace="n")
+    return RedisStore(settings, shards=4)
+
+
+def open_memory(request: pytest.FixtureRequest) -> Store:
+    return MemoryStore(shards=4)
+
+
+KINDS: dict[str, Callable[[pytest.FixtureRequest], Store]] = {
+    "memory": open_memory,
+    "single": open_single,
+    "cluster": open_cluster,
+    "sentinel": open_sentinel,
+    "acl": open_acl,
+}
+
+
+@pytest.fixture(params=list(KINDS))
+def store(request: pytest.FixtureRequest) -> Iterator[Store]:
+    store = KINDS[request.param](request)
+    yield store
+    store.close()
+
+
+def flush(prev: int, to: int, rows: dict[bytes, bytes] | None = None, **other: object) -> Flush:
+    given = {"partition": P, "shard": 1, "origin": 0, "now_ms": 1_000, **other}
+    return Flush(prev=prev, next=to, rows=rows or {}, **given)  # type: ignore[arg-type]
+
+
+def slices(store: Store, *names: bytes, shard: int = 1) -> list[dict[bytes, bytes]]:
+    (answer,) = store.read([ShardRead(shard, names)])
+    return [dict(found) for found in answer.slices]
+
+
+def test_a_flush_raises_the_mark_and_writes_its_rows(store: Store) -> None:
+    assert store.flush([flush(0, 5, {b"card:a": b"\x00row\r\n\xff", b"card:b": b"2"})]) == [5]
+    assert slices(store, b"card:b", b"card:none", b"card:a") == [
+        {P.field: b"2"},
+        {},
+        {P.field: b"\x00row\r\n\xff"},
+    ]
+    assert store.marks() == [{}, {P: Mark(5, 1_000)}, {}, {}]
+
+
+def test_slices_and_marks_come_from_the_same_moment_for_many_shards(store: Store) -> None:
+    store.flush([flush(0, 5, {b"card:a": b"1"}), flush(0, 7, {b"card:z": b"9"}, shard=3, partition=Q)])
+    one, three = store.read([ShardRead(1, [b"card:a"]), ShardRead(3, [b"card:z", b"card:a"])])
+    assert (one.marks, [dict(found) for found in one.slices]) == ({P: Mark(5, 1_000)}, [{P.field: b"1"}])
+    assert three.marks == {Q: Mark(7, 1_000)}
+    assert [dict(found) for found in three.slices] == [{Q.field: b"9"}, {}]
+
+
+def test_partitions_of_one_entity_share_its_hash(store: Store) -> None:
+    store.flush([flush(0, 5, {b"m:x": b"p"}), flush(0, 9, {b"m:x": b"q"}, partition=Q)])
+    assert slices(store, b"m:x") == [{P.field: b"p", Q.field: b"q"}]
+
+
+def test_a_flush_that_builds_on_lost_writes_is_refused(store: Store) -> None:
+    assert store.flush([flush(3, 5, {b"card:a": b"1"})]) == [LOST]
+    assert slices(store, b"card:a") == [{}]
+    assert store.marks()[1] == {}
+
+
+def test_a_late_flush_changes_nothing(store: Store) -> None:
+    store.flush([flush(0, 9, {b"card:a": b"new"})])
+    assert store.flush([flush(0, 5, {b"card:a": b"old"})]) == [9]
+    assert slices(store, b"card:a") == [{P.field: b"new"}]
+
+
+def test_a_flush_sent_again_changes_nothing_but_the_time(store: Store) -> None:
+    store.flush([flush(0, 5, {b"card:a": b"1"})])
+    assert store.flush([flush(0, 5, {b"card:a": b"other"}, now_ms=2_000)]) == [5]
+    assert slices(store, b"card:a") == [{P.field: b"1"}]
+    assert store.marks()[1][P] == Mark(5, 2_000)
+
+
+def test_an_absent_mark_equals_the_origin(store: Store) -> None:
+    assert store.flush([flush(100, 100, origin=100)]) == [100]
+    assert store.flush([flush(100, 120, origin=100)]) == [120]
+
+
+def test_marks_are_compared_as_numbers(store: Store) -> None:
+    assert store.flush([flush(0, 9)]) == [9]
+    assert store.flush([flush(9, 10)]) == [10]
+    assert store.flush([flush(10, 2**52 + 1)]) == [2**52 + 1]
+    assert store.flush([flush(2**52, 2**52)]) == [2**52 + 1]
+
+
+def test_empty_requests_are_answered(store: Store) -> None:
+    assert store.flush([]) == []
+    assert store.read([]) == []
+    assert slices(store) == []
+
+
+def test_a_manifest_is_claimed_once(store: Store) -> None:
+    assert store.manifest() is None
+    store.open(MANIFEST)
+    store.open(MANIFEST)
+    assert store.manifest() == MANIFEST
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"plan": "f01"}, "plan was 'f00', is 'f01'"),
+        ({"shards": 8}, "shards was 4, is 8"),
+        ({"group": "h"}, "group was"),
+        ({"topics": (TopicIdentity("payments", "id-1", 3),)}, "partitions=3"),
+        ({"topics": (TopicIdentity("payments", "id-2", 2),)}, "id-2"),
+        ({"cluster": "d"}, "cluster was"),
+    ],
+)
+def test_another_manifest_is_refused(change: dict[str, object], said: str) -> None:
+    store = MemoryStore(shards=4)
+    store.open(MANIFEST)
+    fields = {name: getattr(MANIFEST, name) for name in Manifest.__dataclass_fields__}
+    with pytest.raises(ConfigurationError, match=r"redis\.namespace.*") as raised:
+        store.open(Manifest(**(fields | change)))
+    assert said in str(raised.value)
+
+
+def test_names_and_drop(store: Store) -> None:
+    store.open(MANIFEST)
+    store.put_profiles("applicant", {"a": b"1"})
+    store.flush([flush(0, 5, {b"card:a": b"1", b"card:[b]": b"2"}), flush(0, 5, {b"card:c": b"3"}, shard=2)])
+    assert sorted(store.names()) == [(1, b"card:[b]"), (1, b"card:a"), (2, b"card:c")]
+    assert store.drop() == 6
+    assert list(store.names()) == []
+    assert store.marks() == [{}, {}, {}, {}]
+    assert store.manifest() is None
+    assert store.get_profiles("applicant", ["a"]) == [b"1"]
+
+
+def test_profiles(store: Store) -> None:
+    keys = [f"k{number}" for number in range(100)]
+    store.put_profiles("applicant", {key: key.encode() for key in keys})
+    store.put_profiles("applicant", {"k7": b"newer"})
+    store.put_profiles("applicant", {})
+    assert store.get_profiles("applicant", ["k99", "none", "k7"]) == [b"k99", None, b"newer"]
+    assert store.get_profiles("other", ["k99"]) == [None]
+    assert store.get_profiles("applicant", []) == []
+
+
+def test_health_of_a_good_server(store: Store) -> None:
+    store.check_health()
