@@ -36,7 +36,9 @@ def versions() -> dict[str, str]:
     pom = (SOURCE / "pom.xml").read_text()
     flink = re.findall(r"<flink.version>(.*?)<", pom)[0]
     pairs = re.findall(r"<artifactId>([\w-]+)</artifactId>\s*<version>(.*?)<", pom)
-    return {name: version.replace("${flink.version}", flink) for name, version in pairs if name != "flink-peer"}
+    return {
+        name: version.replace("${flink.version}", flink) for name, version in pairs if name != "flink-peer"
+    }
 
 
 def _command(run: Run) -> list[str]:

@@ -85,7 +85,9 @@ def compare(name: str, alerts: Alerts, expected: dict[str, float]) -> None:
     if alerts.scores.keys() != expected.keys():
         missing = sorted(expected.keys() - alerts.scores.keys())
         extra = sorted(alerts.scores.keys() - expected.keys())
-        raise VoidRun(f"{name}: {len(missing)} alerts missing {missing[:3]}, {len(extra)} unexpected {extra[:3]}")
+        raise VoidRun(
+            f"{name}: {len(missing)} alerts missing {missing[:3]}, {len(extra)} unexpected {extra[:3]}"
+        )
     if alerts.messages != len(expected):
         raise VoidRun(f"{name}: {alerts.messages - len(expected)} duplicate alerts")
     worst = max(abs(alerts.scores[event] - score) for event, score in expected.items())

@@ -1,6 +1,6 @@
 """Builds the common job's files once, under build/bench/job/, and checks that both model files agree.
 
-    python -m benchmarks.job.build
+python -m benchmarks.job.build
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The common job's model: one random forest, saved once for each kind of worker.
 
-    model.onnx     for every worker with ONNX Runtime
-    model.skops    the same forest for the plain scikit-learn loop (skops: nothing is unpickled)
+model.onnx     for every worker with ONNX Runtime
+model.skops    the same forest for the plain scikit-learn loop (skops: nothing is unpickled)
 """
 
 from __future__ import annotations

@@ -40,7 +40,9 @@ class Entry:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description="Measure riskstream's peers.")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.peers", description="Measure riskstream's peers."
+    )
     parser.add_argument("--rounds", type=int, default=3, help="throughput rounds")
     parser.add_argument("--only", nargs="*", help="names of contenders")
     parser.add_argument("--no-flink", action="store_true", help="leave out the Java peer (needs Maven)")

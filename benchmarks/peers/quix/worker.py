@@ -51,7 +51,9 @@ def score(event: dict[str, Any]) -> dict[str, Any]:
 
 def slim(event: dict[str, Any]) -> dict[str, Any]:
     """What the second half needs, so that the topic between the halves stays small."""
-    return {name: event[name] for name in ("event_id", "event_time", "card_id", "merchant_id", "amount", "row")}
+    return {
+        name: event[name] for name in ("event_id", "event_time", "card_id", "merchant_id", "amount", "row")
+    }
 
 
 def main() -> None:
