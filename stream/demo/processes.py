@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
@@ -18,6 +19,7 @@ from features.errors import FatalError
 from stream.demo.days import TOPICS
 
 GROUP = "demo"
+COMMAND = (sys.executable, "-c", "from stream.cli import main; main()")
 
 
 class Simulator:
@@ -70,20 +72,37 @@ class Simulator:
         return said
 
 
+def riskstream(arguments: list[str], variables: Mapping[str, str]) -> None:
+    """Run a command of riskstream to its end; FatalError with what it said when it fails."""
+    done = subprocess.run(  # noqa: S603 - our own arguments
+        [*COMMAND, *arguments], env={**os.environ, **variables}, capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise FatalError(
+            f"riskstream {' '.join(arguments)} failed: {done.stdout[-1000:]}{done.stderr[-1000:]}"
+        )
+
+
 @contextmanager
-def worker(config: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def worker(config: Path, variables: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """`riskstream worker --config ...`, its log in a file; drained at the end."""
-    code = "import sys; from stream.cli import main; sys.exit(main())"
-    command = [sys.executable, "-c", code, "worker", "--config", str(config)]
     with log.open("wb") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True)  # noqa: S603
+        process = subprocess.Popen(  # noqa: S603 - our own arguments
+            [*COMMAND, "worker", "--config", str(config)],
+            env={**os.environ, **variables},
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+        )
     try:
         yield process
     finally:
         _end(process)
 
 
-def await_caught_up(bootstrap: str, process: subprocess.Popen[bytes], log: Path, patience: float = 120) -> None:
+def await_caught_up(
+    bootstrap: str, process: subprocess.Popen[bytes], log: Path, patience: float = 120
+) -> None:
     """Return when the worker's committed offsets have reached the ends of all input topics."""
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": GROUP, "log_level": 3})
     pause = threading.Event()

@@ -17,10 +17,10 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from stream.demo.days import TOPICS
 from stream.demo.figures import figures
-from stream.demo.processes import GROUP, Simulator, await_caught_up, worker
+from stream.demo.processes import Simulator, await_caught_up, riskstream, worker
 from stream.demo.screen import live_view, summary
 from stream.demo.servers import mock_kafka, valkey
-from stream.demo.training import PROJECT, prepare
+from stream.demo.training import prepare
 from stream.demo.watch import ALERTS, DEAD_LETTERS, DECISIONS, Watch
 
 WARM_UP_DAYS = 7
@@ -45,17 +45,19 @@ def run_demo(options: Options, console: Console) -> dict[str, Any]:
         bootstrap = stack.enter_context(mock_kafka(ALL_TOPICS))
         redis_url = stack.enter_context(valkey())
         limit = float("inf") if options.seconds is None else options.seconds
-        simulator = stack.enter_context(
-            Simulator(bootstrap, options.seed, options.rate, limit, WARM_UP_DAYS)
-        )
-        with _progress(console) as say:
-            project = prepare(options.seed, say)
-            config = _write_config(folder, project, bootstrap, redis_url)
-            _load_profiles(config)
+        simulator = stack.enter_context(Simulator(bootstrap, options.seed, options.rate, limit, WARM_UP_DAYS))
+        with progress_bars(console) as say:
+            config = prepare(options.seed, say) / "riskstream.toml"
+            settings = {
+                "KAFKA_BOOTSTRAP_SERVERS": bootstrap,
+                "REDIS_URL": redis_url,
+                "RISKSTREAM_DELIVERY": "at_least_once",
+            }
+            riskstream(["profiles", "load", "--config", str(config)], settings)
             say("filling windows with a simulated week", 0, 1)
             simulator.warmed_up()
             log = folder / "worker.log"
-            process = stack.enter_context(worker(config, log))
+            process = stack.enter_context(worker(config, settings, log))
             await_caught_up(bootstrap, process, log)
             say("filling windows with a simulated week", 1, 1)
         watch = Watch(bootstrap)
@@ -71,22 +73,8 @@ def run_demo(options: Options, console: Console) -> dict[str, Any]:
         return result
 
 
-def _write_config(folder: Path, project: Path, bootstrap: str, redis_url: str) -> Path:
-    text = (PROJECT / "riskstream.toml").read_text()
-    for name, value in {
-        "BOOTSTRAP": bootstrap,
-        "REDIS_URL": redis_url,
-        "PROJECT": str(project),
-        "GROUP": GROUP,
-    }.items():
-        text = text.replace(f"@{name}@", value)
-    path = folder / "riskstream.toml"
-    path.write_text(text)
-    return path
-
-
 @contextmanager
-def _progress(console: Console) -> Iterator[Any]:
+def progress_bars(console: Console) -> Iterator[Any]:
     """A bar for each step, on the given console."""
     columns = (TextColumn("{task.description:<42}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as bars:

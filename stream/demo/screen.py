@@ -39,7 +39,7 @@ def alert_table(alerts: list[Seen]) -> Table:
         ("decision", {"no_wrap": True}),
         ("because", {"ratio": 1, "no_wrap": True, "overflow": "ellipsis"}),
     ):
-        table.add_column(name, **options)  # type: ignore[arg-type]
+        table.add_column(name, **options)
     for alert in alerts:
         table.add_row(
             alert.event_time[5:19].replace("T", " "),
@@ -58,18 +58,24 @@ def summary(watch: Watch, figures: dict[str, Any], again: str) -> RenderableType
     table = Table(box=None, show_header=False)
     table.add_column(style="bold")
     table.add_column()
-    table.add_row("events", f"{watch.produced:,} produced = {watch.scored:,} scored + {watch.dead_lettered:,} dead-lettered")
+    table.add_row(
+        "events",
+        f"{watch.produced:,} produced = {watch.scored:,} scored + {watch.dead_lettered:,} dead-lettered",
+    )
     table.add_row("alerts", f"{figures['alerts']:,}")
     for name, topic in (("fraud", "transactions"), ("loans", "loan-applications")):
         table.add_row(name, _quality(watch.hits[topic]))
-    table.add_row("latency", f"p50 {latency['p50']} ms, p99 {latency['p99']} ms from produced to decision read")
+    table.add_row(
+        "latency", f"p50 {latency['p50']} ms, p99 {latency['p99']} ms from produced to decision read"
+    )
     table.add_row("try next", "riskstream init my-project, or: " + again)
     return Panel(table, title="what the topics say")
 
 
 def _quality(hits: Hits) -> str:
     kinds = ", ".join(
-        f"{hits.found_by_kind[kind]} of {count} {kind.replace('_', ' ')}" for kind, count in sorted(hits.bad_by_kind.items())
+        f"{hits.found_by_kind[kind]} of {count} {kind.replace('_', ' ')}"
+        for kind, count in sorted(hits.bad_by_kind.items())
     )
     return f"precision {_share(hits.precision)}, recall {_share(hits.recall)} of {hits.bad:,} in {hits.events:,} ({kinds})"
 

@@ -47,7 +47,11 @@ class Task:
 
 
 FRAUD = Task(
-    "fraud", "transactions", ("transactions", "chargebacks"), (WARM_DAYS - HISTORY_DAYS, -9), (-HELD_OUT_DAYS, -2)
+    "fraud",
+    "transactions",
+    ("transactions", "chargebacks"),
+    (WARM_DAYS - HISTORY_DAYS, -9),
+    (-HELD_OUT_DAYS, -2),
 )
 DEFAULT = Task(
     "default",
@@ -71,7 +75,8 @@ def prepare(seed: int, progress: Progress) -> Path:
         return folder
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "history").mkdir(parents=True)
-    shutil.copy(PROJECT / "definitions.py", folder)
+    for name in ("definitions.py", "riskstream.toml"):
+        shutil.copy(PROJECT / name, folder)
     _make(folder, seed, progress)
     (folder / "complete").touch()
     return folder

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter, deque
 from dataclasses import dataclass, field
+from typing import cast
 
 import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -210,10 +211,8 @@ class Watch(threading.Thread):
 
 
 def _header(message: Message, name: str) -> str:
-    for key, value in message.headers() or []:
-        if key == name and value is not None:
-            return value.decode() if isinstance(value, bytes) else value
-    return ""
+    headers = cast(list[tuple[str, bytes | None]], message.headers() or [])
+    return next((value.decode() for key, value in headers if key == name and value is not None), "")
 
 
 def _original_place(message: Message) -> Place:
