@@ -28,7 +28,8 @@ class SourceBatch:
 
     All columns have `len(self)` rows. `columns` holds every field of the source: `float64` arrays
     (NaN is null) for numbers, bools (0, 1) and timestamps alike, lists of `str | None` for strings.
-    `int64` fields are exact up to 2**53. Entity keys of integer columns are read from `columns` as whole numbers.
+    `int64` fields are exact up to 2**53. Entity keys of integer columns are read from
+    `columns` as whole numbers.
 
     `position` is the event's place in the micro-batch it belongs to, unique over all its sources.
     `partition` and `offset` are where the event stands in the source's topic; offline, partition 0

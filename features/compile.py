@@ -11,21 +11,14 @@ import hashlib
 
 import msgspec
 
-from features.definition_checks import (
-    check_derived,
-    check_profiles,
-    check_protected,
-    check_sources,
-    check_views,
-    key_columns,
-    normalized,
-)
+from features.definition_checks import check_sources, key_columns, normalized
 from features.errors import DefinitionError
 from features.naming import RESERVED
 from features.plan import STATE_FORMAT, Feature, Group, Plan, Reader
 from features.plan_groups import GroupBuilder
 from features.profile_names import profile_names
 from features.spec import Definitions, Source
+from features.view_checks import check_derived, check_profiles, check_protected, check_views
 
 
 def compile_plan(definitions: Definitions) -> Plan:
@@ -44,7 +37,7 @@ def compile_plan(definitions: Definitions) -> Plan:
     plan = Plan(
         definitions=definitions,
         groups=groups,
-        readers={s.name: _reader(definitions, s, groups, features) for s in definitions.sources if s.scored},
+        readers={s.name: _reader(definitions, s, features) for s in definitions.sources if s.scored},
         sources=sources,
         fingerprint=fingerprint(definitions),
     )
@@ -93,11 +86,11 @@ def _check_names_differ(definitions: Definitions, features: dict[str, list[Featu
         seen[name] = place
 
 
-def _reader(
-    definitions: Definitions, source: Source, groups: tuple[Group, ...], features: dict[str, list[Feature]]
-) -> Reader:
+def _reader(definitions: Definitions, source: Source, features: dict[str, list[Feature]]) -> Reader:
     keys = {e.name: found for e in definitions.entities if (found := key_columns(source, e)) is not None}
-    views = [v for v in definitions.views if v.entity in keys and (v.readers is None or source.name in v.readers)]
+    views = [
+        v for v in definitions.views if v.entity in keys and source.name in (v.readers or (source.name,))
+    ]
     read = tuple(feature for view in views for feature in features[view.name])
     profiles = tuple(profile for profile in definitions.profiles if profile.entity in keys)
     names = [f.name for f in read if not f.text]

@@ -29,7 +29,10 @@ def parse_duration(text: str, place: str) -> int:
     """
     found = _SHAPE.fullmatch(text)
     if found is None:
-        raise DefinitionError(place, f"`{text}` is not a duration; write a whole number and a unit, such as 90s, 10m, 1h, 7d, 2w")
+        raise DefinitionError(
+            place,
+            f"`{text}` is not a duration; write a whole number and a unit, such as 90s, 10m, 1h, 7d, 2w",
+        )
     length = int(found[1]) * _UNITS[found[2]]
     if length > LONGEST:
         raise DefinitionError(place, f"`{text}` is longer than 200 years")

@@ -1,12 +1,12 @@
 """Every error that riskstream raises, sorted by what the loop does about it.
 
-    RiskstreamError
-    |-- InvalidEvent          dead-letter the event, go on
-    |-- RetriableError        abort the unit of work, back off, recover, same batch again
-    |-- FencedError           drop the work, rejoin the group (exit code 3 when it cannot)
-    `-- FatalError            stop; nothing was committed
-        `-- ConfigurationError    wrong use or environment: exit code 2
-            `-- DefinitionError   a definition is wrong; says where
+RiskstreamError
+|-- InvalidEvent          dead-letter the event, go on
+|-- RetriableError        abort the unit of work, back off, recover, same batch again
+|-- FencedError           drop the work, rejoin the group (exit code 3 when it cannot)
+`-- FatalError            stop; nothing was committed
+    `-- ConfigurationError    wrong use or environment: exit code 2
+        `-- DefinitionError   a definition is wrong; says where
 """
 
 from __future__ import annotations

@@ -36,6 +36,10 @@ _SAMPLES: dict[str, list[object]] = {
     "string": ["x", "", "12.5", "é'%", "([", None],
     "timestamp": [0, 1_522_540_800_000_000, 1, 4_102_444_800_000_000, -1, None],
 }
+_NAMED_IN_MESSAGE = re.compile(
+    r"""(?:col\("|function ['`]|name ['`]|unexpected token ['`]|found: )([^"'`)(,]+)"""
+)
+_KINDS = {"String": "a text", "Boolean": "true or false", "Datetime": "a time"}
 
 
 def source_types(source: Source | None, numbers: Iterable[str] = (), texts: Iterable[str] = ()) -> Types:
@@ -53,7 +57,7 @@ def check_condition(sql: str, types: Types, place: str) -> None:
     """Raise DefinitionError at `place` unless `sql` is a condition on `types`."""
     dtype = _checked(sql, types, place, types)
     if dtype != pl.Boolean:
-        raise DefinitionError(place, f"expected a condition (true or false), got {_describe(dtype)}: {sql.strip()}")
+        raise DefinitionError(place, f"expected a condition, got {_describe(dtype)}: {sql.strip()}")
 
 
 def check_value(sql: str, types: Types, place: str, pending: Iterable[str] = ()) -> bool:
@@ -155,7 +159,7 @@ def _fault_of(sql: str, message: str) -> Fault:
     if "conversion from" in message:
         reason = "this CAST fails on some values; TRY_CAST gives null instead"
         word = r"\bCAST\b"
-    elif found := re.search(r"""(?:col\("|function ['`]|name ['`]|unexpected token ['`]|found: )([^"'`)(,]+)""", message):
+    elif found := _NAMED_IN_MESSAGE.search(message):
         word = re.escape(found[1].strip())
     else:
         return Fault(reason, 0, len(sql))
@@ -166,4 +170,4 @@ def _fault_of(sql: str, message: str) -> Fault:
 def _describe(dtype: pl.DataType) -> str:
     if dtype.is_numeric():
         return "a number"
-    return {"String": "a text", "Boolean": "true or false", "Datetime": "a time"}.get(str(dtype.base_type()), str(dtype))
+    return _KINDS.get(str(dtype.base_type()), str(dtype))

@@ -33,10 +33,7 @@ def feature_name(view: FeatureView, aggregation: Aggregation, window: str) -> st
     """
     if aggregation.name is not None:
         return aggregation.name.replace("{window}", window)
-    if aggregation.function == "share":
-        subject = view.name
-    else:
-        subject = aggregation.column or view.source
+    subject = view.name if aggregation.function == "share" else aggregation.column or view.source
     return f"{subject}_{aggregation.function}_{window}_by_{view.entity}"
 
 

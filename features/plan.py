@@ -23,8 +23,9 @@ class Slot:
     """One scan over a group's events.
 
     `value` is an index into the group's `value_columns`, `token` into its `token_columns`, -1 for
-    none (then events are counted); `distinct` reads tokens, of numbers too. `where` is an index into the group's `conditions`, -1 for all
-    events. `windows` in microseconds, ascending; the slot covers (t - delay - w, t - delay].
+    none (then events are counted); `distinct` reads tokens, of numbers too. `where` is an index
+    into the group's `conditions`, -1 for all events. `windows` in microseconds, ascending; the slot covers
+    (t - delay - w, t - delay].
     `include_current` only matters when `delay` is 0: a current event never reaches a delayed window.
     """
 

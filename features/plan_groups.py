@@ -65,9 +65,10 @@ class GroupBuilder:
         for number, aggregation in enumerate(view.aggregations):
             place = f"views.{view.name}.aggregations[{number}]"
             column = self._columns.get(aggregation.column or "")
-            text = aggregation.function in ("first", "last") and column is not None and column.dtype == "string"
-            if text and column is not None:
-                self._kept_texts.add(column.name)
+            is_string = column is not None and column.dtype == "string"
+            text = is_string and aggregation.function in ("first", "last")
+            if text:
+                self._kept_texts.add(aggregation.column or "")
             slot, of_slot = self._slots_of(view, aggregation, place)
             for window in aggregation.windows or view.windows:
                 length = parse_duration(window, place)
@@ -90,8 +91,7 @@ class GroupBuilder:
         """The finished group; call it after the last `add`."""
         self._share_counts()
         self._align_shares()
-        keys = key_columns(self._source, self._entity)
-        assert keys is not None
+        keys = key_columns(self._source, self._entity) or ()
         slots = tuple(_slot(draft) for draft in self._slots.values())
         return Group(
             index=self._index,
@@ -163,17 +163,16 @@ class GroupBuilder:
             return -1
         number = _place_in(self._conditions, sql.strip())
         if number >= MOST_CONDITIONS:
-            raise DefinitionError(
-                place,
-                f"more than {MOST_CONDITIONS} different conditions on `{self._source.name}` by `{self._entity.name}`",
-            )
+            group = f"`{self._source.name}` by `{self._entity.name}`"
+            raise DefinitionError(place, f"{group} has over {MOST_CONDITIONS} different conditions")
         return number
 
     def _share_counts(self) -> None:
         """Let plain counts be read off a slot whose column is never null: one scan instead of two."""
-        for plain in [s for s in self._slots.values() if s.functions <= {"count", "share"} and s.key.value < 0]:
+        for plain in list(self._slots.values()):
             host = next((s for s in self._slots.values() if self._counts_like(s, plain)), None)
-            if plain.key.token >= 0 or host is None:
+            counts = plain.functions <= {"count", "share"} and plain.key.value < 0 and plain.key.token < 0
+            if host is None or not counts:
                 continue
             host.windows |= plain.windows
             for draft in self._drafts:

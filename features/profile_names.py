@@ -16,7 +16,9 @@ def profile_names(profile: Profile) -> dict[str, bool]:
 
     A profile with `updated_at` also gives its age in seconds, `{profile}_age_of_{entity}`.
     """
-    names = {profile_feature_name(f.name, profile.entity): f.dtype == "string" for f in profile_fields(profile)}
+    names = {
+        profile_feature_name(f.name, profile.entity): f.dtype == "string" for f in profile_fields(profile)
+    }
     if profile.updated_at is not None:
         names[profile_feature_name(f"{profile.name}_age", profile.entity)] = False
     return names

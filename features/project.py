@@ -22,7 +22,7 @@ def load_definitions(path: str | Path) -> Definitions:
     """
     file = Path(path)
     if not file.is_file():
-        raise ConfigurationError(f"definitions file `{file}` does not exist; name a Python file that sets `{NAME}`")
+        raise ConfigurationError(f"definitions file `{file}` does not exist")
     found = getattr(_run(file), NAME, None)
     if found is None:
         raise DefinitionError(str(file), f"the file does not set `{NAME} = Definitions(...)`")

@@ -178,4 +178,3 @@ class Definitions:
     protected: tuple[str, ...] = ()
     capacity: int = 512
     lateness: str = "1d"
-

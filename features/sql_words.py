@@ -12,33 +12,42 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Literal
 
-FUNCTIONS = frozenset(
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+FUNCTIONS = _words(
     """abs acos asin atan atan2 cbrt ceil ceiling coalesce concat concat_ws cos date_part degrees div
-    ends_with exp extract floor greatest if ifnull initcap least left length char_length character_length ln log
-    log10 log1p log2 lower lpad ltrim mod nullif octet_length pi pow power radians regexp_like replace reverse
-    right round rpad rtrim sign sin sqrt starts_with strpos substr substring tan trim trunc upper year month day
-    hour minute second quarter week dayofweek dayofyear cast try_cast""".split()
+    ends_with exp extract floor greatest if ifnull initcap least left length char_length
+    character_length ln log log10 log1p log2 lower lpad ltrim mod nullif octet_length pi pow power
+    radians regexp_like replace reverse right round rpad rtrim sign sin sqrt starts_with strpos
+    substr substring tan trim trunc upper year month day hour minute second quarter week dayofweek
+    dayofyear cast try_cast"""
 )
-_AGGREGATES = frozenset(
-    """sum avg mean count min max stddev stddev_samp std var variance var_samp median first last quantile
-    quantile_cont quantile_disc row_number rank dense_rank lag lead first_value last_value corr covar array_agg
-    string_agg""".split()
+_AGGREGATES = _words(
+    """sum avg mean count min max stddev stddev_samp std var variance var_samp median first last
+    quantile quantile_cont quantile_disc row_number rank dense_rank lag lead first_value last_value
+    corr covar array_agg string_agg"""
 )
-_OPERATORS = frozenset("and or not is null in between like ilike rlike regexp xor div similar to escape".split())
-_KEYWORDS = _OPERATORS | frozenset(
-    """case when then else end true false cast try_cast as from for both leading trailing interval date timestamp
-    time at zone distinct symmetric""".split()
+_OPERATORS = _words("""and or not is null in between like ilike rlike regexp xor div similar to escape""")
+_KEYWORDS = _OPERATORS | _words(
+    """case when then else end true false cast try_cast as from for both leading trailing interval date
+    timestamp time at zone distinct symmetric"""
 )
-_STATEMENTS = frozenset("select over partition group order union join where having limit insert update delete drop".split())
-_DATE_PARTS = frozenset(
-    """year month day hour minute second quarter week isoweek isoyear dow isodow doy millisecond microsecond
-    milliseconds microseconds nanosecond nanoseconds epoch century decade millennium date time""".split()
+_STATEMENTS = _words(
+    """select over partition group order union join where having limit insert update delete drop"""
 )
-_TYPES = frozenset(
-    """bool boolean tinyint smallint int integer bigint int1 int2 int4 int8 real float float4 float8 double numeric
-    decimal char varchar text string date timestamp time""".split()
+_DATE_PARTS = _words(
+    """year month day hour minute second quarter week isoweek isoyear dow isodow doy millisecond
+    microsecond milliseconds microseconds nanosecond nanoseconds epoch century decade millennium
+    date time"""
 )
-_BINARY = frozenset("and or = <> != < > <= >= * / % || like ilike in between".split())
+_TYPES = _words(
+    """bool boolean tinyint smallint int integer bigint int1 int2 int4 int8 real float float4 float8
+    double numeric decimal char varchar text string date timestamp time"""
+)
+_BINARY = _words("""and or = <> != < > <= >= * / % || like ilike in between""")
 _TOKEN = re.compile(
     r"""(?P<space>\s+)
     |(?P<comment>--|/\*)
@@ -144,7 +153,7 @@ def _check_order(word: Word, before: Word | None, after: Word | None, columns: S
     if word.name == "=" and before is not None and before.name == "=" and before.end == word.start:
         raise Fault("`==` is not SQL; write `=`", before.start, word.end)
     if word.lower == "as" and word.name not in columns and (after is None or after.lower not in _TYPES):
-        raise Fault("`AS` gives a name, which stands elsewhere; here it belongs only into CAST", word.start, word.end)
+        raise Fault("`AS` belongs only into CAST; the name stands beside the SQL", word.start, word.end)
     binary = word.lower in _BINARY and word.name not in columns
     if binary and after is not None and word.name == after.name == "=" and word.end == after.start:
         return
@@ -179,11 +188,8 @@ def _check_name(word: Word, before: Word | None, after: Word | None, columns: Se
 
 def _check_function(word: Word) -> None:
     if word.lower in _AGGREGATES:
-        raise Fault(
-            f"`{word.name}` works over several events; use an aggregation of a view (for two values: LEAST, GREATEST)",
-            word.start,
-            word.end,
-        )
+        fix = "use an aggregation of a view (for two values: LEAST, GREATEST)"
+        raise Fault(f"`{word.name}` works over several events; {fix}", word.start, word.end)
     if word.lower not in FUNCTIONS:
         close = get_close_matches(word.lower, sorted(FUNCTIONS), n=1)
         hint = f"; did you mean `{close[0].upper()}`?" if close else ""

@@ -82,7 +82,9 @@ views = (
             Aggregation(function="distinct", column="merchant_id", windows=("1d",)),
             Aggregation(function="distinct", column="country", windows=("1d",)),
             Aggregation(function="elapsed", windows=("7d",)),
-            Aggregation(function="share", of="channel = 'ecommerce'", windows=("7d",), name="ecommerce_share_{window}"),
+            Aggregation(
+                function="share", of="channel = 'ecommerce'", windows=("7d",), name="ecommerce_share_{window}"
+            ),
         ),
     ),
     FeatureView(
