@@ -61,19 +61,10 @@ class Sentinel(Struct, frozen=True, kw_only=True):
 
     service: Name of the monitored primary.
     nodes: Sentinels, as `host:port`.
-    username: ACL user of the sentinels themselves.
-    password: Password of the sentinels; from the environment.
-    password_file: File with that password.
     """
 
     service: str
     nodes: Annotated[list[str], Meta(min_length=1)]
-    username: str = ""
-    password: str = ""
-    password_file: str = ""
-
-    def __repr__(self) -> str:
-        return f"Sentinel(service={self.service!r}, nodes={self.nodes!r}, ...)"
 
 
 class Redis(Struct, frozen=True, kw_only=True):
@@ -82,10 +73,10 @@ class Redis(Struct, frozen=True, kw_only=True):
     url: One server: `redis://host:port/db`, `rediss://` for TLS, `unix:///path`; `memory://` keeps nothing.
     sentinel: Table with the sentinels; replaces `url`.
     cluster: Nodes of a cluster to start from, as `host:port`; replaces `url`.
-    namespace: Added to the namespace of all keys, so that environments can share a server.
+    namespace: Prefix of all keys; other definitions need another one. Default: `project.name`.
     username: ACL user.
     password: Password; from the environment: `"${REDIS_PASSWORD}"`.
-    password_file: File with the password.
+    password_file: File with the password, read at every connection so that it can be rotated.
     tls: Encrypt connections (implied by `rediss://`).
     tls_ca_file: Authorities to trust; default: the system's.
     tls_cert_file: Certificate of this client.
@@ -249,11 +240,7 @@ def load(path: Path | str = "riskstream.toml") -> Config:
     """Read and check a settings file; ConfigurationError names the setting and the fix."""
     file = Path(path)
     settings = convert(read_toml(file), Settings, file)
-    settings = msgspec.structs.replace(
-        settings,
-        kafka=_kafka(settings, file),
-        redis=_redis(settings.redis, file),
-    )
+    settings = msgspec.structs.replace(settings, kafka=_kafka(settings, file))
     _check(settings, file)
     return Config(
         path=file.resolve(), **{name: getattr(settings, name) for name in settings.__struct_fields__}
@@ -282,20 +269,10 @@ def _with_secrets(properties: Properties, file: Path, place: str) -> Properties:
     return out
 
 
-def _redis(redis: Redis, file: Path) -> Redis:
-    if redis.password_file:
-        redis = msgspec.structs.replace(
-            redis, password=read_secret(file, "redis.password_file", redis.password_file)
-        )
-    sentinel = redis.sentinel
-    if sentinel is not None and sentinel.password_file:
-        secret = read_secret(file, "redis.sentinel.password_file", sentinel.password_file)
-        redis = msgspec.structs.replace(redis, sentinel=msgspec.structs.replace(sentinel, password=secret))
-    return redis
-
-
 def _check(settings: Settings, file: Path) -> None:
     redis = settings.redis
+    if redis.password_file:
+        read_secret(file, "redis.password_file", redis.password_file)
     if redis.sentinel is not None and redis.cluster:
         raise ConfigurationError(f"{file}: redis.sentinel and redis.cluster exclude each other; keep one")
     schemes = ("redis://", "rediss://", "unix://", "memory://")

@@ -14,6 +14,9 @@ from msgspec import Meta, Struct
 
 SCHEMA_VERSION = 1
 
+DecisionWord = Literal["approve", "review", "decline"]
+SeverityWord = Literal["none", "low", "medium", "high", "critical"]
+
 
 class DecidedBy(Struct, frozen=True, kw_only=True):
     """The model that gave the score. A source without a model is scored by `none`, with score 0."""
@@ -75,12 +78,12 @@ class Decision(Struct, frozen=True, kw_only=True):
         Meta(description="Key of each entity; parts of a composite key are joined with `|`."),
     ]
     case_key: Annotated[str, Meta(description="Groups the alerts of one case: primary entity and its key.")]
-    decision: Literal["approve", "review", "decline"]
+    decision: DecisionWord
     score: Annotated[float, Meta(description="Probability of the bad outcome, 0 to 1.")]
     threshold: Annotated[
         float | None, Meta(description="The score from which this event would have been reviewed.")
     ]
-    severity: Literal["none", "low", "medium", "high", "critical"]
+    severity: SeverityWord
     reasons: Annotated[tuple[RankedReason, ...], Meta(description="Ranked reasons; only on alerts.")]
     rules: Annotated[tuple[str, ...], Meta(description="Names of the policy rules that held.")]
     model: DecidedBy
@@ -97,7 +100,7 @@ class Decision(Struct, frozen=True, kw_only=True):
     stamps: Annotated[
         dict[str, dict[str, dict[str, int]]],
         Meta(
-            description="For entities spread over partitions: entity, source, partition to the offset read up to."
+            description="For entities spread over partitions: entity, source, partition: offset read up to."
         ),
     ]
     source: EventPlace
@@ -129,7 +132,7 @@ class DeadLetter(Struct, frozen=True, kw_only=True):
     timestamp_ms: Annotated[int, Meta(description="Kafka timestamp; -1 where there was none.")]
     key: Annotated[bytes | None, Meta(description="Original key, base64 in JSON.")]
     value: Annotated[bytes | None, Meta(description="Original bytes, base64 in JSON.")]
-    headers: Annotated[list[tuple[str, bytes | None]], Meta(description="Original headers.")]
+    headers: Annotated[list[tuple[str, bytes]], Meta(description="Original headers.")]
 
     @property
     def place(self) -> str:

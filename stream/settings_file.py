@@ -94,10 +94,10 @@ def _filled(value: Any, path: Path, place: str) -> Any:
         return value
 
     def fill(found: re.Match[str]) -> str:
-        escaped, name, fallback = found.groups()
-        if escaped:
-            return found[0][1:]
-        filled = os.environ.get(name, fallback)
+        name, fallback = found.group(2), found.group(3)
+        if found.group(1):
+            return found.group(0)[1:]
+        filled: str | None = os.environ.get(name, fallback)
         if filled is None:
             fix = f"export {name}, or write ${{{name}:-a default}}"
             raise ConfigurationError(f"{path}: {place}: the environment has no {name}; {fix}")

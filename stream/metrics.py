@@ -1,0 +1,82 @@
+"""Every metric that riskstream exports, by name; docs/reference/metrics.md lists the same.
+
+No label holds an entity's key or an event's id.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+
+_LATENCY = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_BATCH = (1, 3, 10, 30, 100, 300, 1000, 3000, 10_000)
+
+
+class Metrics:
+    """The metrics of one process, in one registry."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = CollectorRegistry() if registry is None else registry
+        self._input()
+        self._results()
+        self._state()
+        self._faces()
+
+    def serve(self, host: str, port: int) -> None:
+        """Answer /metrics in a background thread."""
+        start_http_server(port, addr=host, registry=self.registry)
+
+    def _input(self) -> None:
+        self.events = self._counter("events", "Events consumed and decoded.", "source")
+        self.dead_letters = self._counter("dead_letters", "Events that could not be used.", "source", "stage")
+        self.duplicates = self._counter("duplicates", "Events whose id was seen before.", "source")
+        self.late = self._counter("late_events", "Events older than a newer event of their entity.", "source")
+        self.lag = self._gauge("consumer_lag_events", "Events not yet consumed.", "topic", "partition")
+        self.batch_events = self._histogram("batch_events", "Events of one unit of work.", _BATCH)
+
+    def _results(self) -> None:
+        self.decisions = self._counter("decisions", "Decisions made.", "source", "mode", "decision")
+        self.alerts = self._counter("alerts", "Alerts published.", "source", "severity")
+        self.suppressed = self._counter("alerts_suppressed", "Alerts that the policy held back.", "source")
+        self.step_seconds = self._histogram(
+            "step_seconds", "Time of one step of a unit of work.", _LATENCY, "step"
+        )
+        self.latency_seconds = self._histogram(
+            "latency_seconds", "From Kafka timestamp to decision.", _LATENCY, "source"
+        )
+        self.transactions = self._counter("transactions", "Units of work, by how they ended.", "outcome")
+        self.rebalances = self._counter("rebalances", "Partitions assigned, revoked or lost.", "kind")
+        self.model_info = self._gauge(
+            "model_info", "1 for the model that scores a source.", "source", "name", "version"
+        )
+        self.model_swaps = self._counter("model_swaps", "Models changed between two batches.", "source")
+        self.shadow_dropped = self._counter(
+            "shadow_dropped", "Events that a challenger did not score.", "source"
+        )
+
+    def _state(self) -> None:
+        self.cache_bytes = self._gauge("state_cache_bytes", "State held in this process.")
+        self.pending_bytes = self._gauge("state_pending_bytes", "Committed state not yet in Redis.")
+        self.evicted = self._counter("state_evicted_keys", "Keys dropped from the cache.")
+        self.cold_reads = self._counter("state_cold_keys", "Keys read from Redis.")
+        self.flushes = self._counter("state_flushes", "Flushes to Redis, by how they ended.", "outcome")
+        self.flush_seconds = self._histogram("state_flush_seconds", "Time of one flush.", _LATENCY)
+        self.recoveries = self._counter("recoveries", "Times the state was rebuilt from marks.", "reason")
+        self.replay_remaining = self._gauge(
+            "replay_remaining_events", "Events left to replay before scoring again."
+        )
+        self.redis_up = self._gauge("redis_up", "1 while Redis answers.")
+
+    def _faces(self) -> None:
+        self.http_requests = self._counter("http_requests", "HTTP requests.", "route", "status")
+        self.http_seconds = self._histogram(
+            "http_request_seconds", "Time of one HTTP request.", _LATENCY, "route"
+        )
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"riskstream_{name}", text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(f"riskstream_{name}", text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(f"riskstream_{name}", text, labels, buckets=buckets, registry=self.registry)
