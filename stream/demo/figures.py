@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from stream.demo.watch import Hits, Watch
 from stream.demo.days import APPLICATIONS, TRANSACTIONS
+from stream.demo.watch import Hits, Watch
 
 
 def figures(watch: Watch) -> dict[str, Any]:

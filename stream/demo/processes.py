@@ -28,7 +28,7 @@ class Simulator:
     def __init__(self, bootstrap: str, seed: int, rate: float, seconds: float, warm_up_days: int) -> None:
         options = {"bootstrap": bootstrap, "seed": seed, "rate": rate, "seconds": seconds}
         command = [sys.executable, "-m", "stream.demo.simulator", "--wait", f"--warm-up-days={warm_up_days}"]
-        self._process = subprocess.Popen(  # noqa: S603 - our own arguments
+        self._process = subprocess.Popen(
             [*command, *(f"--{name}={value}" for name, value in options.items())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -74,7 +74,7 @@ class Simulator:
 
 def riskstream(arguments: list[str], variables: Mapping[str, str]) -> None:
     """Run a command of riskstream to its end; FatalError with what it said when it fails."""
-    done = subprocess.run(  # noqa: S603 - our own arguments
+    done = subprocess.run(
         [*COMMAND, *arguments], env={**os.environ, **variables}, capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
@@ -87,7 +87,7 @@ def riskstream(arguments: list[str], variables: Mapping[str, str]) -> None:
 def worker(config: Path, variables: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """`riskstream worker --config ...`, its log in a file; drained at the end."""
     with log.open("wb") as out:
-        process = subprocess.Popen(  # noqa: S603 - our own arguments
+        process = subprocess.Popen(
             [*COMMAND, "worker", "--config", str(config)],
             env={**os.environ, **variables},
             stdout=out,

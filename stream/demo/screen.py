@@ -77,7 +77,8 @@ def _quality(hits: Hits) -> str:
         f"{hits.found_by_kind[kind]} of {count} {kind.replace('_', ' ')}"
         for kind, count in sorted(hits.bad_by_kind.items())
     )
-    return f"precision {_share(hits.precision)}, recall {_share(hits.recall)} of {hits.bad:,} in {hits.events:,} ({kinds})"
+    shares = f"precision {_share(hits.precision)}, recall {_share(hits.recall)}"
+    return f"{shares} of {hits.bad:,} in {hits.events:,} ({kinds})"
 
 
 def _share(value: float | None) -> str:

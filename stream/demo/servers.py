@@ -44,7 +44,7 @@ def valkey() -> Iterator[str]:
     folder = Path(tempfile.mkdtemp(prefix="riskstream-demo-"))
     port = _free_port()
     command = [_valkey_binary(), "--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder)]
-    process = subprocess.Popen(  # noqa: S603 - our own arguments
+    process = subprocess.Popen(
         [*command, "--save", "", "--appendonly", "no"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

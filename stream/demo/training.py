@@ -169,7 +169,7 @@ def _train(
         source=task.source,
         registry=str(folder / "registry"),
         key=private,
-        progress=lambda what, done, total: progress(f"training the {task.model} model", done, total),
+        progress=lambda _, done, total: progress(f"training the {task.model} model", done, total),
     )
     Registry(str(folder / "registry")).promote(task.model, Path(path).name)
     return _thresholds(folder, path, settings, plan, task, _days(frame, task.assess))
