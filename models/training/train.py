@@ -1,0 +1,179 @@
+"""Trains a model and writes its bundle.
+
+    frame of features and labels -> Dataset -> (search) -> fit -> calibrate -> ONNX graph -> bundle
+
+The same training set, settings and seed give the same bundle, byte for byte
+(tests/models/training/test_train.py): nothing depends on the clock or on the number of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import msgspec
+import numpy as np
+import polars as pl
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from sklearn.model_selection import StratifiedKFold
+
+from features.batch import Floats, Ints
+from features.errors import ConfigurationError
+from features.plan import Plan
+from models import bundle
+from models.errors import BundleRefused
+from models.training.algorithms import Logistic, Trained, fit_member
+from models.training.card import model_card
+from models.training.contents import Training, make_contents
+from models.training.dataset import Dataset, make_dataset
+from models.training.folds import make_folds
+from models.training.search import Assessed, Progress, no_progress, search
+from models.training.settings import ModelSettings, TrainSettings, choose_model
+
+PARTS = 3
+
+
+def train(
+    frame: pl.DataFrame,
+    settings: TrainSettings,
+    name: str,
+    *,
+    plan: Plan | None = None,
+    source: str | None = None,
+    registry: str | None = None,
+    key: Ed25519PrivateKey | None = None,
+    progress: Progress = no_progress,
+) -> str:
+    """Train model `name` on a frame of materialized features with a label column; returns the bundle's path.
+
+    With a `plan`, inputs default to the features of `source` (the only scored one when None), and none
+    that is protected or made from a protected column. `registry` overrides the settings' registry.
+    """
+    data = prepare(frame, settings, plan, source)
+    training = fit_model(settings, name, data, progress)
+    return write_bundle(settings, training, registry=registry, key=key)
+
+
+def prepare(
+    frame: pl.DataFrame, settings: TrainSettings, plan: Plan | None = None, source: str | None = None
+) -> Dataset:
+    """The training set of a frame."""
+    if plan is None:
+        return make_dataset(frame, settings.data, source=source or "")
+    from models.plan_check import protected_features
+
+    source = source or settings.data.source or _only_source(plan)
+    forbidden = protected_features(plan, source)
+    protected = tuple(sorted({*settings.data.protected, *forbidden}))
+    chosen = msgspec.structs.replace(settings.data, protected=protected)
+    reader = plan.readers[source]
+    inputs = (*reader.names, *reader.text_names)
+    return make_dataset(frame, chosen, inputs=inputs, plan=plan.fingerprint, source=source)
+
+
+def _only_source(plan: Plan) -> str:
+    if len(plan.readers) == 1:
+        return next(iter(plan.readers))
+    raise ConfigurationError(f"data.source: name one of {', '.join(sorted(plan.readers))}")
+
+
+def fit_model(
+    settings: TrainSettings, name: str, data: Dataset, progress: Progress = no_progress
+) -> Training:
+    """Search parameters on folds where the settings ask for it, then learn and calibrate."""
+    model = choose_model(settings, name)
+    found: tuple[Assessed, ...] = ()
+    if settings.search is not None:
+        how = settings.search
+        folds = make_folds(how, data.time, data.label, data.card, model.seed)
+
+        def fit(candidate: ModelSettings, rows: Dataset) -> Trained:
+            return fit_plain(settings, candidate, rows)
+
+        found = tuple(search(model, how, data, folds, fit, progress))
+        model = found[0].settings
+        if model.fit == "latest":
+            data = data.take(folds[0].train)
+    trained, unseen = fit_calibrated(settings, model, data, progress)
+    return Training(name=name, settings=model, data=data, trained=trained, unseen_scores=unseen, search=found)
+
+
+def fit_plain(settings: TrainSettings, model: ModelSettings, data: Dataset) -> Trained:
+    """Learn without calibration, which does not change the order of scores."""
+    if model.algorithm != "blend":
+        return Trained(members=(fit_member(model, data),))
+    if not model.members:
+        raise ConfigurationError("members: a blend needs the names of its members")
+    weights = model.weights or (1.0,) * len(model.members)
+    if len(weights) != len(model.members):
+        raise ConfigurationError("weights: one for each member")
+    members = (choose_model(settings, member) for member in model.members)
+    total = sum(weights)
+    return Trained(
+        members=tuple(fit_member(m, data, w / total) for m, w in zip(members, weights, strict=True))
+    )
+
+
+def fit_calibrated(
+    settings: TrainSettings, model: ModelSettings, data: Dataset, progress: Progress = no_progress
+) -> tuple[Trained, Floats]:
+    """Learn on all rows; also on two thirds three times, to score and calibrate on rows not seen."""
+    odds = np.empty(len(data))
+    parts = _parts(data, model.seed)
+    for part in range(PARTS):
+        progress("calibrate", part, PARTS + 1)
+        inside, outside = np.flatnonzero(parts != part), np.flatnonzero(parts == part)
+        learned = fit_plain(settings, model, data.take(inside))
+        odds[outside] = learned.odds(data.take(outside).inputs)
+    progress("fit", PARTS, PARTS + 1)
+    trained = fit_plain(settings, model, data)
+    if model.calibrate:
+        line = Logistic(c=1e6).fit(odds.reshape(-1, 1).astype(np.float32), data.label)
+        if line.coefficients is not None and line.coefficients[0] > 0:
+            trained = replace(trained, slope=float(line.coefficients[0]), intercept=line.intercept)
+    progress("fit", PARTS + 1, PARTS + 1)
+    return trained, 1.0 / (1.0 + np.exp(-(trained.slope * odds + trained.intercept)))
+
+
+def _parts(data: Dataset, seed: int) -> Ints:
+    """The part of each row: by card where there is one, so that no card is on both sides."""
+    if data.card is not None and len(np.unique(data.card[data.label == 1])) >= PARTS * 10:
+        shuffled = np.random.default_rng(seed).permutation(int(data.card.max()) + 1)
+        return np.asarray(shuffled[data.card] % PARTS, dtype=np.int64)
+    parts = np.empty(len(data), dtype=np.int64)
+    smallest = int(min(data.label.sum(), (data.label == 0).sum()))
+    if smallest < PARTS:
+        raise ConfigurationError(f"data: {smallest} rows of the rarer label; training needs at least {PARTS}")
+    split = StratifiedKFold(PARTS, shuffle=True, random_state=seed).split(
+        np.zeros((len(data), 1)), data.label
+    )
+    for number, (_, rows) in enumerate(split):
+        parts[rows] = number
+    return parts
+
+
+def write_bundle(
+    settings: TrainSettings,
+    training: Training,
+    *,
+    registry: str | None = None,
+    key: Ed25519PrivateKey | None = None,
+    more: Mapping[str, bytes] | None = None,
+) -> str:
+    """Write the bundle to `REGISTRY/NAME/VERSION`; the version is drawn from the content unless set."""
+    made = make_contents(settings, training)
+    made = replace(made, card=model_card(made.manifest, training), more=more or {})
+    _, finished, _ = bundle.assemble(made, training.name)
+    path = f"{(registry or settings.registry).rstrip('/')}/{training.name}/{finished.version}"
+    if not bundle_exists(path):
+        bundle.write(path, made, key=key)
+    return path
+
+
+def bundle_exists(path: str) -> bool:
+    """Whether a bundle stands there: the same content has the same version and is written once."""
+    try:
+        bundle.describe(path)
+    except BundleRefused:
+        return False
+    return True
