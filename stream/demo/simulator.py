@@ -104,18 +104,21 @@ class Simulator:
             raise TimeoutError(f"{left} messages were not acknowledged in 30 s")
 
 
+def parser() -> argparse.ArgumentParser:
+    """The process's options."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--bootstrap", required=True)
+    options.add_argument("--seed", type=int, default=7)
+    options.add_argument("--rate", type=float, default=200.0)
+    options.add_argument("--seconds", type=float, default=float("inf"))
+    options.add_argument("--warm-up-days", type=int, default=7)
+    options.add_argument("--wait", action="store_true")
+    return options
+
+
 def main() -> None:
     """Command line of the process."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--bootstrap", required=True)
-    parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--rate", type=float, default=200.0)
-    parser.add_argument("--seconds", type=float, default=float("inf"))
-    parser.add_argument("--warm-up-days", type=int, default=7)
-    parser.add_argument("--wait", action="store_true")
-    given = parser.parse_args()
+    given = parser().parse_args()
     simulator = Simulator(given.bootstrap, given.seed, given.warm_up_days)
 
     def stop(*_: object) -> None:
