@@ -1,0 +1,87 @@
+"""riskstream.toml: every mistake names the setting and the fix."""
+
+from __future__ import annotations
+
+import pytest
+
+from features.errors import ConfigurationError
+from stream.config import load
+
+WRONG = {
+    "[wrker]\nx = 1": "`wrker` is no setting; did you mean `worker`?",
+    "[worker]\nbatchsize = 3": "`worker.batchsize` is no setting; did you mean `worker.batch_size`?",
+    "[worker]\nbatch_size = 'many'": "worker.batch_size: expected a whole number, got text",
+    "[worker]\nbatch_size = 0": "worker.batch_size: expected a whole number >= 1",
+    "[worker]\nflush_interval_ms = 5000": "worker.flush_interval_ms: expected a whole number <= 2000",
+    "[worker]\ndelivery = 'twice'": "worker.delivery: invalid enum value 'twice'; one of exactly_once, at_least_once",
+    "[redis]\nurl = 'localhost:6379'": "redis.url: expected one of redis://",
+    "[redis]\nsentinel = {service = 'm'}": "`redis.sentinel.nodes` is missing",
+    "[redis]\nsentinel = {servce = 'm'}": "did you mean `redis.sentinel.service`?",
+    "[redis]\ncluster = ['a:1']\nsentinel = {service = 'm', nodes = ['a:1']}": "exclude each other; keep one",
+    "[redis]\npassword = '${RS_TEST_UNSET}'": "redis.password: the environment has no RS_TEST_UNSET; export RS_TEST_UNSET",
+    "[redis]\npassword_file = 'nowhere'": "redis.password_file: cannot read",
+    "[kafka.properties]\n'sasl.password_file' = 'nowhere'": "kafka.properties.sasl.password_file: cannot read",
+    "[models]\nroutes = {transactions = 'fraud'}": "'fraud' names no version; write NAME@ALIAS",
+    "[profiles.applicant]\nfiel = 'x'": "did you mean `profiles.applicant.file`?",
+    "[topics]\nalerts = 'a'\ndead_letters = 'a'": "topics.dead_letters and topics.alerts are both 'a'",
+    "[project\n": "not TOML",
+}
+
+
+@pytest.mark.parametrize("text", WRONG)
+def test_a_mistake_names_setting_and_fix(tmp_path, text):
+    file = tmp_path / "riskstream.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigurationError) as caught:
+        load(file)
+    assert str(file) in str(caught.value)
+    assert WRONG[text] in str(caught.value)
+    assert "\n" not in str(caught.value) or "TOML" in str(caught.value)
+
+
+def test_no_file_at_all(tmp_path):
+    with pytest.raises(ConfigurationError, match="riskstream init DIR"):
+        load(tmp_path / "riskstream.toml")
+
+
+def test_an_empty_file_has_all_defaults(tmp_path):
+    (tmp_path / "riskstream.toml").write_text("")
+    config = load(tmp_path / "riskstream.toml")
+    assert config.worker.delivery == "exactly_once"
+    assert config.kafka.group_id == config.project.name
+    assert config.resolve("registry") == str(tmp_path / "registry")
+    assert config.resolve("s3://bucket/models") == "s3://bucket/models"
+    assert config.resolve("env:KEY") == "env:KEY"
+
+
+def test_environment_files_and_passed_through_properties(tmp_path, monkeypatch):
+    (tmp_path / "secret").write_text("hush\n")
+    file = tmp_path / "riskstream.toml"
+    file.write_text("""
+        [kafka]
+        bootstrap_servers = "${RS_TEST_BROKERS}"
+        properties = {"security.protocol" = "SASL_SSL", "sasl.password_file" = "secret", "socket.timeout.ms" = 9}
+        group_id = "$${kept}"
+        [redis]
+        password = "${RS_TEST_UNSET:-fallback}"
+        [worker]
+        ordinal = "${RS_TEST_ORDINAL}"
+    """)
+    monkeypatch.setenv("RS_TEST_BROKERS", "b1:1,b2:2")
+    monkeypatch.setenv("RS_TEST_ORDINAL", "3")
+    config = load(file)
+    assert config.kafka.client_properties() == {
+        "bootstrap.servers": "b1:1,b2:2",
+        "security.protocol": "SASL_SSL",
+        "sasl.password": "hush",
+        "socket.timeout.ms": 9,
+    }
+    assert (config.kafka.group_id, config.redis.password, config.worker.ordinal) == ("${kept}", "fallback", 3)
+
+
+def test_secrets_are_not_shown(tmp_path):
+    file = tmp_path / "riskstream.toml"
+    file.write_text(
+        "[redis]\npassword = 'hush'\nurl = 'redis://u:hush@h:1/0'\n[kafka.properties]\n'sasl.password' = 'hush'"
+    )
+    assert "hush" not in repr(load(file))
