@@ -100,3 +100,13 @@ def test_no_file_names_a_registry_or_a_private_place():
         and hosts.search(path.read_text(errors="replace"))
     ]
     assert found == []
+
+
+def test_the_map_names_every_folder():
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    folders = [
+        str(path.parent.relative_to(ROOT))
+        for package in ("features", "models", "stream")
+        for path in (ROOT / package).glob("*/__init__.py")
+    ]
+    assert [folder for folder in folders if f"`{folder}/`" not in text] == []
