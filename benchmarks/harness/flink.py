@@ -1,4 +1,4 @@
-"""The Flink peer: built by Maven under build/peers/flink, run as one Java process with a local mini-cluster."""
+"""The Flink peer: built by Maven under build/peers/flink, one Java process with a local mini-cluster."""
 
 from __future__ import annotations
 

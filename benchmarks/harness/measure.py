@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import redis
 
 from benchmarks.harness.broker import Alerts, Input, create_topic, delete_topics
 from benchmarks.harness.contender import Contender, Run
 from benchmarks.harness.process import WorkerProcess
+from benchmarks.harness.redis_use import RedisUse, empty, redis_use
 from benchmarks.job.build import FOLDER, Job
 
 SETTLE_S = 6.0
@@ -43,6 +43,34 @@ class Throughput:
     events_per_s: float
     rss_mb: float
     alerts: int
+    threads: dict[str, float]
+    redis_commands: float
+    redis_bytes_in: float
+    redis_bytes_out: float
+    redis_bytes_per_key: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Cost:
+    """What a worker and its Redis have used up to a moment."""
+
+    cpu_s: float
+    threads: dict[str, float]
+    redis: RedisUse
+
+    @classmethod
+    def now(cls, worker: WorkerProcess, redis_url: str) -> _Cost:
+        return cls(worker.cpu_s(), worker.threads_cpu_s(), redis_use(redis_url))
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """A latency run: events/s, for how long, after how many; every event alerts, or as the model says."""
+
+    rate: float
+    seconds: float = LATENCY_S
+    warm: int = LATENCY_WARM
+    every_event: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +96,7 @@ def _new_run(servers: Servers, contender: Contender, threshold: float, low_laten
         folder=folder,
         low_latency=low_latency,
     )
-    with redis.Redis.from_url(run.redis_url) as client:
-        client.flushall()
+    empty(run.redis_url)
     create_topic(run.bootstrap, run.input_topic)
     create_topic(run.bootstrap, run.alert_topic)
     return run
@@ -98,49 +125,69 @@ def compare(name: str, alerts: Alerts, expected: dict[str, float]) -> None:
 def throughput(servers: Servers, contender: Contender, job: Job, timeout_s: float = 300.0) -> Throughput:
     """CPU, speed and memory over `contender.events` events that wait in the topic."""
     run = _new_run(servers, contender, job.threshold, low_latency=False)
-    warm, stop = contender.warm, contender.warm + contender.events
-    expected = job.expected(stop)
+    stop = contender.warm + contender.events
     source = Input(run.bootstrap, run.input_topic, job.events)
-    source.write(0, warm)
+    source.write(0, contender.warm)
     alerts = Alerts(run.bootstrap, run.alert_topic)
     log = run.folder / "worker.log"
     with WorkerProcess(contender.command(run), contender.environment(run), log) as worker:
-        if not alerts.wait(len(job.expected(warm)), START_TIMEOUT_S + timeout_s, worker.check):
-            raise VoidRun(f"{contender.name}: {len(alerts.seen)} warm-up alerts of {len(job.expected(warm))}")
+        warm = len(job.expected(contender.warm))
+        if not alerts.wait(warm, START_TIMEOUT_S + timeout_s, worker.check):
+            raise VoidRun(f"{contender.name}: {len(alerts.seen)} warm-up alerts of {warm}")
         worker.settle(SETTLE_S)
         worker.freeze()
-        source.write(warm, stop)
-        used, begin = worker.cpu_s(), time.monotonic()
+        source.write(contender.warm, stop)
+        before, begin = _Cost.now(worker, run.redis_url), time.monotonic()
         worker.thaw()
-        alerts.wait(len(expected), timeout_s, worker.check)
+        alerts.wait(len(job.expected(stop)), timeout_s, worker.check)
         last = max(alerts.seen.values())
         worker.settle(SETTLE_S)
-        used = worker.cpu_s() - used
+        after = _Cost.now(worker, run.redis_url)
         rss = worker.rss_mb()
     alerts.close()
     _clean(run)
-    compare(contender.name, alerts, expected)
-    events = contender.events
-    return Throughput(used / events * 1e6, events / (last - begin), rss, len(expected))
+    compare(contender.name, alerts, job.expected(stop))
+    return _figures(before, after, contender.events, last - begin, rss, alerts)
+
+
+def _figures(
+    before: _Cost, after: _Cost, events: int, seconds: float, rss_mb: float, alerts: Alerts
+) -> Throughput:
+    names = after.threads.keys()
+    return Throughput(
+        cpu_us_per_event=(after.cpu_s - before.cpu_s) / events * 1e6,
+        events_per_s=events / seconds,
+        rss_mb=rss_mb,
+        alerts=len(alerts.seen),
+        threads={
+            name: (after.threads[name] - before.threads.get(name, 0.0)) / events * 1e6 for name in names
+        },
+        redis_commands=(after.redis.commands - before.redis.commands) / events,
+        redis_bytes_in=(after.redis.bytes_in - before.redis.bytes_in) / events,
+        redis_bytes_out=(after.redis.bytes_out - before.redis.bytes_out) / events,
+        redis_bytes_per_key=after.redis.memory / max(1, after.redis.keys),
+    )
 
 
 def latencies_ms(
-    servers: Servers, contender: Contender, job: Job, rate: float, seconds: float = LATENCY_S
+    servers: Servers, contender: Contender, job: Job, load: Load
 ) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """Produced to readable, milliseconds, of every event at `rate` events/s."""
-    run = _new_run(servers, contender, 0.0, low_latency=True)
-    stop = LATENCY_WARM + int(rate * seconds)
+    """Produced to readable, milliseconds, of every event of the load that alerts."""
+    threshold = 0.0 if load.every_event else job.threshold
+    run = _new_run(servers, contender, threshold, low_latency=True)
+    stop = load.warm + int(load.rate * load.seconds)
+    before, expected = job.expected(load.warm, threshold), job.expected(stop, threshold)
     source = Input(run.bootstrap, run.input_topic, job.events, linger_ms=0)
-    source.write(0, LATENCY_WARM)
+    source.write(0, load.warm)
     alerts = Alerts(run.bootstrap, run.alert_topic)
     sent: dict[str, float] = {}
     log = run.folder / "worker.log"
     with WorkerProcess(contender.command(run), contender.environment(run), log) as worker:
-        if not alerts.wait(LATENCY_WARM, START_TIMEOUT_S, worker.check):
-            raise VoidRun(f"{contender.name}: {len(alerts.seen)} warm-up alerts of {LATENCY_WARM}")
-        source.pace(LATENCY_WARM, stop, rate, sent)
-        alerts.wait(stop, 60.0, worker.check)
+        if not alerts.wait(len(before), START_TIMEOUT_S, worker.check):
+            raise VoidRun(f"{contender.name}: {len(alerts.seen)} warm-up alerts of {len(before)}")
+        source.pace(load.warm, stop, load.rate, sent)
+        alerts.wait(len(expected), 60.0, worker.check)
     alerts.close()
     _clean(run)
-    compare(contender.name, alerts, job.expected(stop, 0.0))
-    return np.array([alerts.seen[event] - time_sent for event, time_sent in sent.items()]) * 1e3
+    compare(contender.name, alerts, expected)
+    return np.array([alerts.seen[event] - sent[event] for event in expected if event in sent]) * 1e3

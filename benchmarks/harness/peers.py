@@ -12,7 +12,7 @@ from benchmarks.job.build import ROOT
 
 def _script(name: str, *arguments: str) -> Callable[[Run], list[str]]:
     path = ROOT / "benchmarks" / "peers" / name / "worker.py"
-    return lambda run: [str(venvs.python(name)), str(path), *arguments]
+    return lambda _run: [str(venvs.python(name)), str(path), *arguments]
 
 
 def _bytewax(run: Run) -> list[str]:

@@ -61,6 +61,22 @@ class WorkerProcess:
             ticks += sum(int(field) for field in fields[11:15])
         return ticks * TICK_S
 
+    def threads_cpu_s(self) -> dict[str, float]:
+        """CPU seconds of the threads alive now, added up by thread name; the first one is "main"."""
+        found: dict[str, float] = {}
+        for pid in _group_members(self.group):
+            for task in Path(f"/proc/{pid}/task").iterdir():
+                try:
+                    text = (task / "stat").read_text()
+                except (FileNotFoundError, ProcessLookupError):
+                    continue
+                name, _, rest = text.partition("(")[2].rpartition(")")
+                name = "main" if task.name == str(self.group) else name
+                fields = rest.split()
+                used = (int(fields[11]) + int(fields[12])) * TICK_S
+                found[name] = found.get(name, 0.0) + used
+        return found
+
     def rss_mb(self) -> float:
         """Peak resident memory, summed over the tree."""
         total = 0

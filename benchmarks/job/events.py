@@ -1,8 +1,8 @@
 """Seeded card transactions: the input of every benchmark.
 
 Times rise strictly, so that workers without a notion of late events compute the same features as
-those with one. Amounts are whole cents, so that sums are exact in every arithmetic. No merchant has more than 512 events
-in 30 days: every worker's windows are exact.
+those with one. Amounts are whole cents, so that sums are exact in every arithmetic. No merchant has
+more than 512 events in 30 days: every worker's windows are exact.
 """
 
 from __future__ import annotations

@@ -78,7 +78,8 @@ def _throughput(entry: Entry, where: measure.Servers, job: build.Job) -> None:
 
 def _latency(entry: Entry, where: measure.Servers, job: build.Job, seconds: float) -> None:
     try:
-        values = measure.latencies_ms(where, entry.contender, job, entry.contender.latency_rate, seconds)
+        load = measure.Load(entry.contender.latency_rate, seconds)
+        values = measure.latencies_ms(where, entry.contender, job, load)
     except (measure.VoidRun, RuntimeError) as error:
         entry.void = str(error)
         print(f"void: {error}", flush=True)

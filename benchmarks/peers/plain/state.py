@@ -61,7 +61,7 @@ class PackedStrings:
     def __init__(self, url: str) -> None:
         self.redis = redis.Redis.from_url(url)
 
-    def rings(self, keys: list[str], event_id: str, time: int, amount: int) -> list[Ring]:
+    def rings(self, keys: list[str], event_id: str, time: int, amount: int) -> list[Ring]:  # noqa: ARG002
         return [Ring(data) for data in self.redis.mget(keys)]
 
     def store(self, keys: list[str], rings: list[Ring]) -> None:
