@@ -18,7 +18,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from stream.demo.days import TOPICS
 from stream.demo.figures import figures
 from stream.demo.processes import Simulator, await_caught_up, riskstream, worker
-from stream.demo.screen import live_view, summary
+from stream.demo.screen import AlertLines, live_view, summary
 from stream.demo.servers import mock_kafka, valkey
 from stream.demo.training import prepare
 from stream.demo.watch import ALERTS, DEAD_LETTERS, DECISIONS, Watch
@@ -89,17 +89,20 @@ def progress_bars(console: Console) -> Iterator[Any]:
 
 
 def _show(watch: Watch, simulator: Simulator, options: Options, console: Console) -> None:
-    """Show the screen until the simulator has ended or the user stops it."""
+    """Show alerts until the simulator has ended or the user stops it: a screen, or lines where there is none."""
     begin = time.monotonic()
     tick = threading.Event()
+    lines = AlertLines(watch)
     with ExitStack() as stack:
         live = None
-        if options.screen:
-            live = stack.enter_context(Live(console=console, auto_refresh=False, screen=console.is_terminal))
+        if options.screen and console.is_terminal:
+            live = stack.enter_context(Live(console=console, auto_refresh=False))
         try:
             while simulator.running:
                 if live is not None:
                     live.update(live_view(watch, time.monotonic() - begin, options.rate), refresh=True)
+                elif options.screen:
+                    lines.print_new(console)
                 tick.wait(0.25)
         except KeyboardInterrupt:
             simulator.stop()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -28,6 +28,26 @@ def live_view(watch: Watch, seconds: float, rate: float) -> RenderableType:
     return Group(Panel(head), alert_table(list(watch.latest)[-ROWS:]), foot)
 
 
+class AlertLines:
+    """Alerts one a line, for a console that is no terminal."""
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+        self._printed = 0
+
+    def print_new(self, console: Console) -> None:
+        """Print the alerts read since the last call; some are left out when very many came."""
+        read = self._watch.alerts_read
+        latest = list(self._watch.latest)
+        for alert in latest[max(0, len(latest) - (read - self._printed)) :]:
+            who, reasons = _who(alert), "; ".join(reason.text for reason in alert.reasons[:3])
+            line = f"{alert.event_time[:19]}  {who}  {alert.exposure or 0:,.2f}  {alert.score:.3f}"
+            console.print(
+                f"{line}  {alert.decision}  {reasons}", soft_wrap=True, markup=False, highlight=False
+            )
+        self._printed = read
+
+
 def alert_table(alerts: list[Seen]) -> Table:
     """Newest last: when, who, how much, the score, the decision and why."""
     table = Table(expand=True, box=None, header_style="bold")
@@ -43,7 +63,7 @@ def alert_table(alerts: list[Seen]) -> Table:
     for alert in alerts:
         table.add_row(
             alert.event_time[5:19].replace("T", " "),
-            alert.entity_keys.get("card") or alert.entity_keys.get("applicant") or "",
+            _who(alert),
             f"{alert.exposure or 0:,.2f}",
             f"{alert.score:.3f}",
             Text(alert.decision, style=COLOURS.get(alert.decision, "")),
@@ -70,6 +90,10 @@ def summary(watch: Watch, figures: dict[str, Any], again: str) -> RenderableType
     )
     table.add_row("try next", "riskstream init my-project, or: " + again)
     return Panel(table, title="what the topics say")
+
+
+def _who(alert: Seen) -> str:
+    return alert.entity_keys.get("card") or alert.entity_keys.get("applicant") or ""
 
 
 def _quality(hits: Hits) -> str:

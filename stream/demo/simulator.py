@@ -106,7 +106,9 @@ class Simulator:
 
 def parser() -> argparse.ArgumentParser:
     """The process's options."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     options.add_argument("--bootstrap", required=True)
     options.add_argument("--seed", type=int, default=7)
     options.add_argument("--rate", type=float, default=200.0)

@@ -108,7 +108,7 @@ class Watch(threading.Thread):
         self.produced = 0
         self.scored = 0
         self.dead_lettered = 0
-        self.labels = 0
+        self.alerts_read = 0
         self.hits = {topic: Hits() for topic in SCORED_TOPICS}
         self.latency_ms = array.array("d")
         self.latest: deque[Seen] = deque(maxlen=100)
@@ -188,6 +188,7 @@ class Watch(threading.Thread):
             if topic == ALERTS:
                 self._alerted.add(seen.place)
                 self.latest.append(seen)
+                self.alerts_read += 1
             else:
                 self._decided[seen.place] = seen.alert
                 self.latency_ms.append(now_ms - seen.times.received / 1000)
