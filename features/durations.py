@@ -40,12 +40,12 @@ def parse_duration(text: str, place: str) -> int:
 
 
 def format_duration(length: int) -> str:
-    """The shortest text for a number of microseconds.
+    """The text of a number of microseconds, in days at most.
 
     >>> format_duration(604_800_000_000), format_duration(5_400_000_000)
-    ('1w', '90m')
+    ('7d', '90m')
     """
-    for unit in ("w", "d", "h", "m", "s", "ms"):
+    for unit in ("d", "h", "m", "s", "ms"):
         if length and length % _UNITS[unit] == 0:
             return f"{length // _UNITS[unit]}{unit}"
     return f"{length}us" if length else "0s"
