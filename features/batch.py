@@ -45,7 +45,7 @@ class SourceBatch:
     position: Ints
     columns: dict[str, Column]
     keys: list[bytes | None] = field(default_factory=list)
-    headers: list[list[tuple[str, bytes]] | None] = field(default_factory=list)
+    headers: list[list[tuple[str, bytes | None]] | None] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.event_time)

@@ -132,7 +132,7 @@ class DeadLetter(Struct, frozen=True, kw_only=True):
     timestamp_ms: Annotated[int, Meta(description="Kafka timestamp; -1 where there was none.")]
     key: Annotated[bytes | None, Meta(description="Original key, base64 in JSON.")]
     value: Annotated[bytes | None, Meta(description="Original bytes, base64 in JSON.")]
-    headers: Annotated[list[tuple[str, bytes]], Meta(description="Original headers.")]
+    headers: Annotated[list[tuple[str, bytes | None]], Meta(description="Original headers.")]
 
     @property
     def place(self) -> str:

@@ -130,7 +130,7 @@ class AlertEncoder:
         return out
 
     def _headers(self, message: Decision, batch: SourceBatch, row: int, kind: Kind) -> Headers:
-        headers = [
+        headers: Headers = [
             ("ce_specversion", b"1.0"),
             ("ce_id", message.alert_id.encode()),
             ("ce_source", f"/riskstream/{batch.source.name}".encode()),

@@ -53,7 +53,7 @@ def from_record(key: bytes | None, value: bytes | None, headers: Headers | None)
         return None
     texts = {name: (own[name] or b"").decode(errors="replace") for name in _TEXTS}
     try:
-        numbers = {name: int(own[name]) for name in _NUMBERS}
+        numbers = {name: int(own[name] or b"") for name in _NUMBERS}
     except ValueError:
         return None
     return DeadLetter(

@@ -11,7 +11,7 @@ from stream.contracts import DeadLetter
 from stream.kafka.dlq import DlqLimit, from_record, to_record
 
 nullable = st.none() | st.binary(max_size=20)
-headers = st.lists(st.tuples(st.text(max_size=5), st.binary(max_size=5)), max_size=3)
+headers = st.lists(st.tuples(st.text(max_size=5), nullable), max_size=3)
 
 
 def letter(**changes: object) -> DeadLetter:
