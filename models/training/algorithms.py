@@ -23,11 +23,11 @@ from models.training.metrics import Labels
 from models.training.settings import ModelSettings, Parameter
 
 EDGE = 1e-6
-TAKES_NAN = ("xgboost", "lightgbm")
+TAKES_NAN = ("xgboost",)
 
 
 class Estimator(Protocol):
-    """The part of scikit-learn's interface that is used here; XGBoost and LightGBM have it too."""
+    """The part of scikit-learn's interface that is used here; XGBoost has it too."""
 
     def fit(self, matrix: Matrix, label: Labels, sample_weight: Floats | None = None) -> Any:
         """Learn from rows and labels."""
@@ -108,8 +108,6 @@ class Member:
             return np.asarray(self.estimator.odds(matrix), dtype=np.float64)
         if self.algorithm == "xgboost":
             return np.asarray(self.estimator.predict(matrix, output_margin=True), dtype=np.float64)
-        if self.algorithm == "lightgbm":
-            return np.asarray(self.estimator.predict(matrix, raw_score=True), dtype=np.float64)
         score = np.asarray(self.estimator.predict_proba(matrix)[:, 1], dtype=np.float64)
         return np.asarray(logit(np.clip(score, EDGE, 1 - EDGE)), dtype=np.float64)
 
@@ -169,7 +167,7 @@ def round_leaves(forest: RandomForestClassifier) -> None:
 def make_estimator(settings: ModelSettings, signs: list[int]) -> Estimator:
     """An estimator that has not learned; ConfigurationError names a parameter that it does not take."""
     parameters = dict(settings.parameters)
-    makers = {"logistic": _logistic, "forest": _forest, "xgboost": _xgboost, "lightgbm": _lightgbm}
+    makers = {"logistic": _logistic, "forest": _forest, "xgboost": _xgboost}
     try:
         return makers[settings.algorithm](parameters, signs if any(signs) else None, settings.seed)
     except (TypeError, KeyError) as error:
@@ -196,16 +194,6 @@ def _xgboost(parameters: dict[str, Parameter], signs: list[int] | None, seed: in
         random_state=seed,
         n_jobs=1,
     )
-    return estimator
-
-
-def _lightgbm(parameters: dict[str, Parameter], signs: list[int] | None, seed: int) -> Estimator:
-    from lightgbm import LGBMClassifier
-
-    fixed: dict[str, Any] = {"deterministic": True, "force_row_wise": True, "verbose": -1, "n_jobs": 1}
-    if signs:
-        fixed["monotone_constraints"] = signs
-    estimator: Estimator = LGBMClassifier(**{"n_estimators": 100, **fixed, **parameters}, random_state=seed)
     return estimator
 
 

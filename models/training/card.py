@@ -11,7 +11,6 @@ _SPEAKING = {
     "logistic": "logistic regression",
     "forest": "random forest",
     "xgboost": "gradient boosting (XGBoost)",
-    "lightgbm": "gradient boosting (LightGBM)",
     "blend": "blend of several models (mean log-odds)",
 }
 

@@ -3,7 +3,7 @@
     features  float32[n, F]  --+--> encoder --> estimator --> log-odds --+
     CATEGORY  string[n, 1]   --+       (once for each member)            +--> blend, calibrate --> probability
 
-Trees come from skl2onnx (forest) and onnxmltools (XGBoost, LightGBM). Linear parts, the blend and the
+Trees come from skl2onnx (forest) and onnxmltools (XGBoost). Linear parts, the blend and the
 calibration are computed in float64, as the training library does. tests/models/training/test_convert.py
 holds that graph and library agree within 1e-6 on 10,000 rows for each algorithm.
 """
@@ -156,14 +156,11 @@ def _convert_trees(member: Member) -> Any:
             target_opset={"": OPSET, "ai.onnx.ml": ML_OPSET},
             options={"zipmap": False},
         )
-    from onnxmltools import convert_lightgbm, convert_xgboost
+    from onnxmltools import convert_xgboost
     from onnxmltools.convert.common.data_types import FloatTensorType as ToolsTensorType
 
     shape = [("encoded", ToolsTensorType([None, member.encoder.width]))]
-    if member.algorithm == "xgboost":
-        return _without_sigmoid(convert_xgboost(member.estimator, "trees", shape, target_opset=15))
-    trees = _float32_thresholds(member.estimator)
-    return _without_sigmoid(convert_lightgbm(trees, "trees", shape, target_opset=15, zipmap=False))
+    return _without_sigmoid(convert_xgboost(member.estimator, "trees", shape, target_opset=15))
 
 
 def _without_sigmoid(model: Any) -> Any:
@@ -173,32 +170,3 @@ def _without_sigmoid(model: Any) -> Any:
             if attribute.name == "post_transform":
                 attribute.s = b"NONE"
     return model
-
-
-def _float32_thresholds(estimator: Any) -> Any:
-    """The same LightGBM trees with each threshold rounded down to float32.
-
-    For float32 inputs `x <= threshold` stays what it was; the converter's rounding to the nearest
-    float32 may reach the next input value and send it the other way.
-    """
-    from lightgbm import Booster
-
-    lines = []
-    for line in estimator.booster_.model_to_string().splitlines():
-        if line.startswith("threshold="):
-            values = [repr(float(_round_down(float(text)))) for text in line[len("threshold=") :].split()]
-            line = "threshold=" + " ".join(values)
-        if not line.startswith("tree_sizes="):  # sizes in bytes of the text that has just changed
-            lines.append(line)
-    return Booster(model_str="\n".join(lines) + "\n")
-
-
-def _round_down(value: float) -> np.float32:
-    near = np.float32(value)
-    return near if float(near) <= value else np.nextafter(near, np.float32(-np.inf))
-
-
-def _sklearn_types(shape: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
-    from skl2onnx.common.data_types import FloatTensorType
-
-    return [(name, FloatTensorType(kind.shape)) for name, kind in shape]

@@ -18,7 +18,7 @@ import msgspec
 
 from features.errors import ConfigurationError
 
-Algorithm = Literal["logistic", "forest", "xgboost", "lightgbm", "blend"]
+Algorithm = Literal["logistic", "forest", "xgboost", "blend"]
 Parameter = float | int | str | bool | None
 
 
