@@ -30,6 +30,7 @@ from stream.kafka.dlq import REDRIVEN, TRUNCATED, from_record, to_record
 
 _BATCH = 500
 _WAIT_S = 10.0
+_START_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def redrive(config: Config, source: str | None = None, path: str | None = None) 
     )
     done = Redriven()
     try:
-        producer.init_transactions(_WAIT_S)
+        producer.init_transactions(_START_S)
         for messages in reader.batches():
             _send_back(producer, reader, messages, done, source, path)
     except KafkaException as error:
