@@ -20,7 +20,7 @@ from models.inputs import as_texts
 from models.training.metrics import Labels
 from models.training.settings import DataSettings
 
-_EVENT_COLUMNS = ("event_id", "event_time")
+_EVENT_COLUMNS = ("event_id", "event_time", "duplicate", "late")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +74,8 @@ def make_dataset(
     if settings.label not in frame.columns:
         raise ConfigurationError(f"data.label: the training set has no column `{settings.label}`")
     frame = frame.filter(pl.col(settings.label).is_not_null())
+    if "duplicate" in frame.columns:
+        frame = frame.filter(~pl.col("duplicate"))
     frame = _in_period(frame, settings)
     if settings.event_time in frame.columns:
         frame = frame.sort(settings.event_time, maintain_order=True)

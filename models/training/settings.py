@@ -25,16 +25,18 @@ Parameter = float | int | str | bool | None
 class DataSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where the training set is; paths are relative to the settings file.
 
-    `features` is a Parquet file of materialized features, or one that `events` are materialized
-    from (source name -> Parquet file). `label` is a column of it, or of the `labels` file, joined by
-    event id; an event without a label counts as good unless `unlabelled = "drop"`. `card` names the
-    column whose known frauds remove it from assessment. `inputs` and `exclude` choose model inputs;
-    by default all features and none of the columns that the definitions declare protected.
-    `categorical` names numbers that are codes, to be read as texts.
+    `features` is a Parquet file of materialized features; where `events` are given (source name ->
+    Parquet or CSV file), it is written from them when it is not there. `labels` names a label source
+    among the events (by default the only one), or a file with the event id and `label` columns; without
+    it `label` is a column of the features. An event without a label counts as good unless
+    `unlabelled = "drop"`. `card` names the column whose known frauds remove it from assessment.
+    `inputs` and `exclude` choose model inputs; by default all features and the source's amount, none
+    that is protected. `categorical` names numbers that are codes, to be read as texts.
     """
 
     features: str | None = None
     events: dict[str, str] = {}
+    profiles: dict[str, str] = {}
     labels: str | None = None
     label: str = "label"
     unlabelled: Literal["good", "drop"] = "good"

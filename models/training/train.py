@@ -67,7 +67,10 @@ def prepare(
     protected = tuple(sorted({*settings.data.protected, *forbidden}))
     chosen = msgspec.structs.replace(settings.data, protected=protected)
     reader = plan.readers[source]
-    inputs = (*reader.names, *reader.text_names)
+    amount = plan.sources[source].amount
+    inputs = tuple(dict.fromkeys((*reader.names, *reader.text_names, *([amount] if amount else []))))
+    if amount and not chosen.amount and amount in frame.columns:
+        chosen = msgspec.structs.replace(chosen, amount=amount)
     return make_dataset(frame, chosen, inputs=inputs, plan=plan.fingerprint, source=source)
 
 
