@@ -7,6 +7,7 @@ in the declared `time_format`; a time without a zone is UTC.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import polars as pl
 
@@ -108,7 +109,19 @@ def _times(raw: pl.Series, field: Field, time_format: str, place: str) -> pl.Ser
     texts = raw.str.strip_chars()
     if time_format == "iso8601":
         return _iso8601(texts)
-    return _utc(texts.str.to_datetime(time_format, time_unit="us", strict=False))
+    try:
+        return _utc(texts.str.to_datetime(time_format, time_unit="us", strict=False))
+    except pl.exceptions.ComputeError:  # a format that Polars does not know, such as hours without minutes
+        times = [_strptime(text, time_format) for text in texts]
+        return pl.Series(raw.name, times, dtype=TIME)
+
+
+def _strptime(text: str | None, time_format: str) -> datetime | None:
+    try:
+        time = None if text is None else datetime.strptime(text, time_format)
+    except ValueError:
+        return None
+    return time.astimezone(UTC).replace(tzinfo=None) if time is not None and time.tzinfo else time
 
 
 def _iso8601(texts: pl.Series) -> pl.Series:
