@@ -1,0 +1,1 @@
+"""What `riskstream init` copies into a new project."""

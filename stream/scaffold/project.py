@@ -1,0 +1,33 @@
+"""Makes a project out of the files beside this one."""
+
+from __future__ import annotations
+
+import re
+import time
+from importlib.resources import files
+from pathlib import Path
+
+from features.errors import ConfigurationError
+from stream.codecs.times import rfc3339
+
+_FILES = ("definitions.py", "riskstream.toml", "policy.toml", "event.json")
+
+
+def make_project(directory: Path) -> list[Path]:
+    """Write the files of a new project; nothing that is there already is touched."""
+    name = re.sub(r"[^a-z0-9]+", "-", directory.resolve().name.lower()).strip("-") or "riskstream"
+    there = [file for file in _FILES if (directory / file).exists()]
+    if there:
+        raise ConfigurationError(f"{directory / there[0]} is there already; name an empty directory")
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"{directory}: cannot be made: {error.strerror}") from None
+    now = rfc3339(time.time_ns() // 1_000_000 * 1000)
+    made = []
+    for file in _FILES:
+        text = (files("stream.scaffold") / file).read_text()
+        target = directory / file
+        target.write_text(text.replace("@NAME@", name).replace("@NOW@", now))
+        made.append(target)
+    return made
