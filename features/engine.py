@@ -1,0 +1,492 @@
+"""Turns micro-batches into features, folding each event into the state of its entities.
+
+prepared = engine.prepare(batch)     columns hashed, keys given slots; nothing read or folded yet
+matrices = engine.run(prepared)      one kernel pass a group: read every window, then fold
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from features import kernel as k
+from features.batch import Bools, FeatureMatrix, Ints, MicroBatch, SliceStamps, SourceBatch, Strings
+from features.expressions import Conditions
+from features.group_state import GroupState, Outputs
+from features.hashing import combine, hash_column, hash_strings
+from features.key_texts import key_texts
+from features.keys import KeyTable
+from features.plan import Group, Plan
+
+
+@dataclass(slots=True)
+class EntityKeys:
+    """The different keys of one entity in a batch; all arrays in the same order."""
+
+    entity: str
+    slots: Ints
+    keys: list[str]
+    shards: Ints
+    loaded: Bools
+    foreign_read_at: Ints
+
+
+@dataclass(slots=True)
+class GroupEvents:
+    """Events that fold into a group, in scoring order; `key` is their place in the entity's `EntityKeys`."""
+
+    offset: Ints
+    partition: Ints
+    key: Ints
+
+
+@dataclass(slots=True)
+class _Part:
+    batch: SourceBatch
+    ids: Ints
+    slots: dict[str, Ints] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Prepared:
+    """A batch whose keys have slots; valid until the engine drops or evicts."""
+
+    batch: MicroBatch
+    parts: dict[str, _Part]
+    keys: dict[str, Ints]
+    passes: dict[int, _Pass]
+
+    def group_events(self, group: int) -> GroupEvents:
+        """The events that fold into a group."""
+        return self.passes[group].events
+
+
+@dataclass(slots=True)
+class _Pass:
+    """Events of one group in scoring order, as the kernel takes them."""
+
+    slot: Ints
+    part: Ints
+    offset: Ints
+    t: Ints
+    position: Ints
+    hid: np.ndarray  # type: ignore[type-arg]
+    bits: np.ndarray  # type: ignore[type-arg]
+    v: np.ndarray  # type: ignore[type-arg]
+    k: np.ndarray  # type: ignore[type-arg]
+    folds: Bools
+    reader: Ints
+    row: Ints
+    events: GroupEvents
+
+
+@dataclass(slots=True)
+class DirtyRows:
+    """Rows touched since the last take, encoded; all lists have the same length."""
+
+    entity: list[str]
+    key: list[str]
+    source: list[str]
+    partition: list[int]
+    shard: list[int]
+    stamp: list[int]
+    data: list[bytes]
+
+
+class FeatureEngine:
+    """State and features of one plan. Not thread-safe: one thread calls everything."""
+
+    def __init__(self, plan: Plan, *, shards: int = 16) -> None:
+        self.plan = plan
+        self.shards = shards
+        self._groups = [GroupState(group) for group in plan.groups]
+        entities = {entity for reader in plan.readers.values() for entity in reader.entity_keys}
+        entities |= {group.entity for group in plan.groups}
+        self._keys = {entity: KeyTable(shards) for entity in sorted(entities)}
+        self._conditions = {
+            group.index: Conditions(plan.sources[group.source], group.conditions) for group in plan.groups
+        }
+        self._readers = list(plan.readers)
+        self._outputs = {
+            (group.index, name): Outputs(group, state.layout, _features_of(plan, name, group))
+            for group, state in zip(plan.groups, self._groups, strict=True)
+            for name in self._readers
+        }
+        self._texts: dict[int, str] = {}
+        self._batch_number = 0
+
+    # -- preparing -------------------------------------------------------------------------------
+
+    def prepare(self, batch: MicroBatch) -> Prepared:
+        """Hash ids, keys and tokens, evaluate conditions, give each key a slot."""
+        self._batch_number += 1
+        parts = {part.source.name: self._part(part) for part in batch.parts if len(part)}
+        keys = {}
+        for entity, table in self._keys.items():
+            found = [part.slots[entity] for part in parts.values() if entity in part.slots]
+            slots = np.unique(np.concatenate(found)) if found else np.zeros(0, np.int64)
+            keys[entity] = slots[slots >= 0]
+            table.used[keys[entity]] = self._batch_number
+            for state in self._groups:
+                if state.group.entity == entity:
+                    state.reserve_keys(table.count)
+        passes = {state.group.index: self._pass(state.group, parts, keys) for state in self._groups}
+        return Prepared(batch, parts, keys, passes)
+
+    def _part(self, batch: SourceBatch) -> _Part:
+        made = _Part(batch, hash_strings(batch.event_ids).astype(np.int64))
+        name = batch.source.name
+        columns: dict[str, tuple[str, ...]] = {}
+        if name in self.plan.readers:
+            columns.update(self.plan.readers[name].entity_keys)
+        columns.update(
+            {group.entity: group.key_columns for group in self.plan.groups if group.source == name}
+        )
+        for entity, names in columns.items():
+            if entity in self._keys:
+                texts = key_texts([batch.columns[one] for one in names])
+                hashes = hash_strings(texts)
+                made.slots[entity] = self._keys[entity].slots(hashes, texts)
+        return made
+
+    def _pass(self, group: Group, parts: Mapping[str, _Part], keys: Mapping[str, Ints]) -> _Pass:
+        taken = []
+        for name, part in parts.items():
+            reads = name in self._readers and len(self._outputs[group.index, name].kind) > 0
+            if group.entity in part.slots and (reads or name == group.source):
+                taken.append((name, part, reads))
+        n = sum(len(part.batch) for _, part, _ in taken)
+        made = _Pass(
+            *(np.zeros(n, np.int64) for _ in range(5)),
+            np.zeros(n, np.uint32),
+            np.zeros(n, np.uint32),
+            np.full((len(group.value_columns), n), np.nan),
+            np.zeros((len(group.token_columns), n), np.int64),
+            np.zeros(n, np.bool_),
+            np.full(n, -1, np.int64),
+            np.zeros(n, np.int64),
+            _NO_EVENTS,
+        )
+        order = np.zeros(n, np.int64)
+        at = 0
+        for name, part, reads in taken:
+            rows = slice(at, at + len(part.batch))
+            self._fill(made, rows, group, name, part)
+            made.reader[rows] = self._readers.index(name) if reads else -1
+            order[rows] = part.batch.position
+            at = rows.stop
+        if len(taken) > 1 or (n > 1 and (np.diff(order) < 0).any()):
+            _reorder(made, np.argsort(order, kind="stable"))
+        chosen = made.folds & (made.slot >= 0)
+        place = np.searchsorted(keys[group.entity], made.slot[chosen])
+        made.events = GroupEvents(made.offset[chosen], made.part[chosen], place)
+        return made
+
+    def _fill(self, made: _Pass, rows: slice, group: Group, name: str, part: _Part) -> None:
+        batch = part.batch
+        made.slot[rows] = part.slots[group.entity]
+        made.part[rows], made.offset[rows], made.t[rows] = batch.partition, batch.offset, batch.event_time
+        made.row[rows] = np.arange(len(batch))
+        made.position[rows] = k.NEVER
+        if name != group.source:
+            return
+        made.folds[rows] = True
+        made.hid[rows] = (part.ids & 0xFFFFFF).astype(np.uint32)
+        if group.label:
+            spec = batch.source.labels
+            assert spec is not None
+            column = batch.columns[spec.event_id]
+            texts = column if isinstance(column, list) else key_texts([column])
+            made.hid[rows] = (hash_strings(texts) & np.uint64(0xFFFFFF)).astype(np.uint32)
+            if spec.event_time is not None:
+                position = np.asarray(batch.columns[spec.event_time], np.float64)
+                known = np.isfinite(position)
+                made.position[rows] = np.where(known, np.where(known, position, 0).astype(np.int64), k.NEVER)
+        if group.conditions:
+            made.bits[rows] = self._conditions[group.index].bits(batch)
+        for place, column_name in enumerate(group.value_columns):
+            made.v[place, rows] = batch.columns[column_name]
+        for place, column_name in enumerate(group.token_columns):
+            column = batch.columns[column_name]
+            hashes = hash_column(column).view(np.int64)
+            made.k[place, rows] = hashes
+            if group.text_tokens[place] and isinstance(column, list):
+                self._texts.update(zip(hashes.tolist(), column, strict=True))  # type: ignore[arg-type]
+
+    # -- computing -------------------------------------------------------------------------------
+
+    def run(self, prepared: Prepared) -> dict[str, FeatureMatrix]:
+        """Read every window as of each event, then fold it in; one matrix a scored source."""
+        return self._run(prepared, folds=True)
+
+    def peek(self, prepared: Prepared) -> dict[str, FeatureMatrix]:
+        """The same as if each event were next; changes nothing."""
+        return self._run(prepared, folds=False)
+
+    def _run(self, prepared: Prepared, *, folds: bool) -> dict[str, FeatureMatrix]:
+        out = {
+            name: _Sheet(self.plan, name, part.batch)
+            for name, part in prepared.parts.items()
+            if name in self._readers
+        }
+        for state in self._groups:
+            made = prepared.passes[state.group.index]
+            if len(made.slot):
+                self._run_group(state, made, out, folds)
+        return {name: sheet.matrix(self._texts) for name, sheet in out.items()}
+
+    def _run_group(self, state: GroupState, made: _Pass, out: dict[str, _Sheet], folds: bool) -> None:
+        readers = np.unique(made.reader)
+        present = [self._readers[one] for one in readers.tolist() if one >= 0]
+        if len(present) <= 1:
+            self._call(state, made, out, present[0] if present else None, folds)
+            return
+        # Several readers: their events are processed one stretch after another, in scoring order.
+        cuts = np.flatnonzero(np.diff(made.reader) != 0) + 1
+        for begin, end in zip([0, *cuts.tolist()], [*cuts.tolist(), len(made.slot)], strict=True):
+            name = self._readers[made.reader[begin]] if made.reader[begin] >= 0 else None
+            self._call(state, _cut(made, slice(begin, end)), out, name, folds)
+
+    def _call(
+        self, state: GroupState, made: _Pass, out: dict[str, _Sheet], name: str | None, folds: bool
+    ) -> None:
+        group = state.group
+        sheet = out[name] if name is not None else None
+        outputs = self._outputs[group.index, name] if name is not None else _NO_OUTPUTS
+        values = sheet.values if sheet else np.zeros((0, 0))
+        texts = sheet.tokens if sheet else np.zeros((0, 0), np.int64)
+        reads = made.reader >= 0
+        parts = np.zeros(0, np.int64)
+        if sheet is not None and not group.partition_local:
+            live = state.rows.part[: int(state.meta[k.NROWS])]
+            parts = np.unique(
+                np.concatenate([live[state.rows.slot[: len(live)] >= 0], made.part[made.folds]])
+            )
+        stamps = np.full((len(sheet.batch) if sheet else 0, len(parts)), -1, np.int64)
+        status = np.zeros(len(made.slot), np.int64)
+        begin = 0
+        while True:
+            begin = k.run(
+                begin,
+                state.entries,
+                state.rows,
+                state.heads,
+                state.buckets,
+                state.layout,
+                state.meta,
+                state._scratch,
+                made.slot,
+                made.part,
+                made.offset,
+                made.t,
+                made.position,
+                made.hid,
+                made.bits,
+                made.v,
+                made.k,
+                made.folds,
+                reads,
+                made.row,
+                outputs.kind,
+                outputs.cell,
+                outputs.of,
+                outputs.fill,
+                outputs.column,
+                outputs.text,
+                values,
+                texts,
+                status,
+                folds,
+                stamps,
+                parts,
+            )
+            if begin >= len(made.slot):
+                break
+            state.grow()
+        if sheet is None:
+            return
+        if len(parts):
+            sheet.stamps.append(SliceStamps(group.entity, group.source, tuple(parts.tolist()), stamps))
+        reader = self.plan.readers[sheet.batch.source.name]
+        if group.entity == reader.primary and group.source == sheet.batch.source.name:
+            mine = reads & made.folds
+            sheet.duplicate[made.row[mine]] = (status[mine] & 1) > 0
+            sheet.late[made.row[mine]] = (status[mine] & 2) > 0
+
+    def fold(self, prepared: Prepared, skip: Mapping[int, Bools] | None = None) -> None:
+        """Fold without reading (muted replay); `skip` leaves out events of `group_events`, group by group."""
+        for state in self._groups:
+            made = prepared.passes[state.group.index]
+            chosen = np.flatnonzero(made.folds & (made.slot >= 0))
+            if skip is not None and state.group.index in skip:
+                chosen = chosen[~skip[state.group.index]]
+            if len(chosen):
+                part = _cut(made, chosen)
+                part.reader = np.full(len(chosen), -1, np.int64)
+                self._call(state, part, {}, None, True)
+
+    # -- state -----------------------------------------------------------------------------------
+
+    def entity_keys(self, prepared: Prepared) -> list[EntityKeys]:
+        """Per entity the keys that a batch touches."""
+        return [
+            EntityKeys(
+                entity,
+                slots,
+                [self._keys[entity].texts[slot] for slot in slots.tolist()],
+                self._keys[entity].shards[slots],
+                self._keys[entity].loaded[slots].copy(),
+                self._keys[entity].read_at[slots].copy(),
+            )
+            for entity, slots in prepared.keys.items()
+        ]
+
+    def load(
+        self,
+        entity: str,
+        slots: Ints,
+        slices: Sequence[tuple[int, str, int, bytes]],
+        foreign: set[tuple[str, int]],
+        read_at_us: int,
+    ) -> None:
+        """Take stored slices of keys; those of `foreign` partitions replace what was read before."""
+        table = self._keys[entity]
+        states = {state.group.source: state for state in self._groups if state.group.entity == entity}
+        for source, state in states.items():
+            state.reserve_keys(table.count)
+            theirs = {number for name, number in foreign if name == source}
+            if theirs:
+                for slot in slots.tolist():
+                    state.remove(slot, lambda part, theirs=theirs: part not in theirs)
+        for slot, source, partition, data in slices:
+            states[source].decode(slot, partition, data)
+        table.loaded[slots] = True
+        table.read_at[slots] = read_at_us
+
+    def take_dirty(self) -> DirtyRows:
+        """Encode every row touched since the last take."""
+        dirty = DirtyRows([], [], [], [], [], [], [])
+        for state in self._groups:
+            which = np.flatnonzero(state.rows.dirty[: int(state.meta[k.NROWS])])
+            if not len(which):
+                continue
+            table = self._keys[state.group.entity]
+            out, ends = state.encode(which)
+            state.rows.dirty[which] = 0
+            slots = state.rows.slot[which]
+            table.loaded[slots] = True
+            whole = out[: ends[-1]].tobytes()
+            cuts = ends.tolist()
+            dirty.data.extend(whole[a:b] for a, b in zip([0, *cuts[:-1]], cuts, strict=True))
+            dirty.entity.extend([state.group.entity] * len(which))
+            dirty.source.extend([state.group.source] * len(which))
+            dirty.key.extend([table.texts[slot] for slot in slots.tolist()])
+            dirty.partition.extend(state.rows.part[which].tolist())
+            dirty.shard.extend(table.shards[slots].tolist())
+            dirty.stamp.extend(state.rows.stamp[which].tolist())
+        return dirty
+
+    def drop_all(self) -> None:
+        """Forget all state."""
+        for state in self._groups:
+            state.clear()
+        for table in self._keys.values():
+            table.clear()
+
+    def memory_bytes(self) -> int:
+        """About how much memory the state takes."""
+        return sum(state.memory_bytes() for state in self._groups) + sum(t.bytes for t in self._keys.values())
+
+    def evict(self, to_bytes: int, base: Callable[[str, int], Ints]) -> int:
+        """Forget keys used longest ago until `to_bytes` are left; a row goes only when its stamp <= base[shard]."""
+        gone = 0
+        for share in (0.25, 0.5, 0.75, 1.0):
+            if self.memory_bytes() <= to_bytes:
+                break
+            gone += sum(self._evict_oldest(entity, share, base) for entity in self._keys)
+        return gone
+
+    def _evict_oldest(self, entity: str, share: float, base: Callable[[str, int], Ints]) -> int:
+        """Forget that share of an entity's keys, oldest use first, where all rows are stored and no batch holds them."""
+        table = self._keys[entity]
+        known = np.flatnonzero(table.hashes[: table.count])
+        idle = known[table.used[known] < self._batch_number]
+        if not len(idle):
+            return 0
+        cut = np.quantile(table.used[idle], share)
+        victims = idle[table.used[idle] <= cut]
+        states = [state for state in self._groups if state.group.entity == entity]
+        for state in states:
+            victims = victims[state.stored(victims, table.shards, base)]
+        for state in states:
+            for slot in victims.tolist():
+                state.remove(slot)
+        table.forget(victims)
+        return len(victims)
+
+
+class _Sheet:
+    """Results of one source under way."""
+
+    def __init__(self, plan: Plan, name: str, batch: SourceBatch) -> None:
+        reader = plan.readers[name]
+        self.batch = batch
+        self.names = tuple(f.name for f in reader.features if not f.text)
+        self.texts = tuple(f.name for f in reader.features if f.text)
+        fills = np.array([f.fill for f in reader.features if not f.text], np.float64)
+        self.values = np.tile(fills, (len(batch), 1))
+        self.tokens = np.zeros((len(batch), len(self.texts)), np.int64)
+        self.duplicate = np.zeros(len(batch), np.bool_)
+        self.late = np.zeros(len(batch), np.bool_)
+        self.stamps: list[SliceStamps] = []
+
+    def matrix(self, texts: Mapping[int, str]) -> FeatureMatrix:
+        strings: dict[str, Strings] = {
+            name: [texts.get(token) for token in self.tokens[:, place].tolist()]
+            for place, name in enumerate(self.texts)
+        }
+        return FeatureMatrix(
+            self.batch, self.names, self.values, strings, {}, self.duplicate, self.late, tuple(self.stamps)
+        )
+
+
+def _features_of(plan: Plan, reader: str, group: Group):  # type: ignore[no-untyped-def]
+    numbers, texts, out = 0, 0, []
+    for feature in plan.readers[reader].features:
+        place = texts if feature.text else numbers
+        texts, numbers = texts + feature.text, numbers + (not feature.text)
+        if feature.group == group.index:
+            out.append((feature, place))
+    return out
+
+
+def _reorder(made: _Pass, order: Ints) -> None:
+    for name in ("slot", "part", "offset", "t", "position", "hid", "bits", "folds", "reader", "row"):
+        setattr(made, name, getattr(made, name)[order])
+    made.v, made.k = np.ascontiguousarray(made.v[:, order]), np.ascontiguousarray(made.k[:, order])
+
+
+def _cut(made: _Pass, at: slice | Ints) -> _Pass:
+    one = {
+        name: np.ascontiguousarray(getattr(made, name)[at])
+        for name in ("slot", "part", "offset", "t", "position", "hid", "bits", "folds", "reader", "row")
+    }
+    return _Pass(
+        **one,
+        v=np.ascontiguousarray(made.v[:, at]),
+        k=np.ascontiguousarray(made.k[:, at]),
+        events=made.events,
+    )
+
+
+_NO_EVENTS = GroupEvents(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64))
+
+
+class _Nothing:
+    kind = cell = of = column = text = np.zeros(0, np.int64)
+    fill = np.zeros(0, np.float64)
+
+
+_NO_OUTPUTS = _Nothing()

@@ -1,0 +1,260 @@
+"""State of one group: arenas that grow, and the compiled passes over them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from features import kernel as k
+from features.batch import Bools, Ints
+from features.plan import Feature, Group
+from features.row_codec import decode_row, encode_rows, row_bound
+
+_KINDS = {
+    "count": 0,
+    "sum": 1,
+    "mean": 2,
+    "std": 3,
+    "min": 4,
+    "max": 5,
+    "first": 6,
+    "last": 7,
+    "distinct": 8,
+    "elapsed": 9,
+    "share": 10,
+    "rate": 2,
+}
+
+
+class GroupState:
+    """Rows of one (entity, source) pair."""
+
+    def __init__(self, group: Group) -> None:
+        self.group = group
+        self.nv, self.nk = len(group.value_columns), len(group.token_columns)
+        self.layout = _layout(group)
+        self.accs = len(self.layout.acc_value)
+        reaches = len(np.unique(self.layout.reach))
+        self._most_buckets = 256 * reaches + 8
+        self._block = 16
+        while self._block < group.capacity * 4:
+            self._block *= 2
+        cells = len(self.layout.windows)
+        self._scratch = k.Scratch(
+            np.zeros((cells, 9)),
+            np.zeros((cells, 4), np.int64),
+            np.zeros(1 << 16, np.int64),
+            np.zeros(1 << 16, np.int64),
+            np.zeros(1 << 16, np.int64),
+        )
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all rows."""
+        self.meta = np.full(k.FREE + k.CLASSES + 4, -1, np.int64)
+        for at in (k.BUMP, k.NROWS, k.LATE, k.FORGOTTEN, k.DUPLICATES, k.NBUCKETS):
+            self.meta[at] = 0
+        self.entries = self._entries(1 << 12)
+        self.rows = _rows(1 << 8)
+        self.buckets = self._buckets(1)
+        self.heads = np.full(1 << 8, -1, np.int64)
+
+    def reserve_keys(self, count: int) -> None:
+        """Room for the heads of so many key slots."""
+        if count > len(self.heads):
+            grown = np.full(max(count, len(self.heads) * 2), -1, np.int64)
+            grown[: len(self.heads)] = self.heads
+            self.heads = grown
+
+    def grow(self, entries: int = 0) -> None:
+        """Make room for another row, bucket block, and ring."""
+        if self.meta[k.BUMP] + self._block * 2 + entries > len(self.entries.t):
+            size = max(len(self.entries.t) * 3 // 2, int(self.meta[k.BUMP]) + self._block * 2 + entries)
+            self.entries = k.Entries(*(_resized(array, size) for array in self.entries))
+        if self.meta[k.NROWS] + 2 >= len(self.rows.slot):
+            self.rows = k.Rows(*(_resized(array, len(self.rows.slot) * 2) for array in self.rows))
+        if self.meta[k.NBUCKETS] + 2 >= len(self.buckets.n):
+            size = len(self.buckets.n) * 2 + 2
+            self.buckets = k.Buckets(*(_resized(array, size, axis=0) for array in self.buckets))
+
+    def memory_bytes(self) -> int:
+        """Bytes in use: blocks of events, rows, buckets."""
+        per_event = sum(a.itemsize * (a.shape[0] if a.ndim == 2 else 1) for a in self.entries)
+        per_bucket = sum(array.nbytes for array in self.buckets) // len(self.buckets.n)
+        return int(
+            self.meta[k.BUMP] * per_event + self.meta[k.NROWS] * 80 + self.meta[k.NBUCKETS] * per_bucket
+        )
+
+    def encode(self, which):  # type: ignore[no-untyped-def]
+        """(buffer, ends) of rows."""
+        bound = 64
+        for r in which:
+            bound += row_bound(self.rows, self.buckets, r, self.nv, self.nk, self.accs)
+        out = np.empty(bound, np.uint8)
+        ends = np.zeros(len(which), np.int64)
+        longest = int(self.rows.n[which].max()) + 1 if len(which) else 1
+        encode_rows(
+            self.entries,
+            self.rows,
+            self.buckets,
+            which,
+            out,
+            ends,
+            np.zeros(longest),
+            np.zeros(longest, np.int64),
+            self.accs,
+            len(self.group.conditions),
+            self.group.label,
+        )
+        return out, ends
+
+    def decode(self, slot: int, part: int, data: bytes) -> int:
+        """A new row from bytes."""
+        self.grow(self._block)
+        raw = np.frombuffer(data, np.uint8)
+        return int(
+            decode_row(
+                self.entries,
+                self.rows,
+                self.heads,
+                self.buckets,
+                self.meta,
+                slot,
+                part,
+                raw,
+                self.accs,
+                len(self.group.conditions),
+                self.group.label,
+            )
+        )
+
+    def remove(self, slot: int, keep_part=None) -> None:  # type: ignore[no-untyped-def]
+        """Forget the rows of a key (those with `keep_part(part)` false)."""
+        r, before = int(self.heads[slot]), -1
+        while r >= 0:
+            following = int(self.rows.nxt[r])
+            if keep_part is not None and keep_part(int(self.rows.part[r])):
+                before = r
+            else:
+                if before < 0:
+                    self.heads[slot] = following
+                else:
+                    self.rows.nxt[before] = following
+                self._free(r)
+            r = following
+
+    def stored(self, slots: Ints, shards: Ints, base: Callable[[str, int], Ints]) -> Bools:
+        """For each key, whether all of its rows are in the store: clean, with a stamp of at most the base."""
+        count = int(self.meta[k.NROWS])
+        live = np.flatnonzero(self.rows.slot[:count] >= 0)
+        pending = np.zeros(len(self.heads), np.bool_)
+        for part in np.unique(self.rows.part[live]).tolist():
+            mine = live[self.rows.part[live] == part]
+            keys = self.rows.slot[mine]
+            late = self.rows.stamp[mine] > base(self.group.source, part)[shards[keys]]
+            pending[keys[late | (self.rows.dirty[mine] > 0)]] = True
+        return ~pending[slots]
+
+    def _free(self, r: int) -> None:
+        k._release(self.entries, self.meta, self.rows.start[r], self.rows.cls[r])
+        if self.rows.bucket[r] >= 0:
+            self.buckets.n[self.rows.bucket[r]] = self.meta[k.FREE_BUCKET]
+            self.meta[k.FREE_BUCKET] = self.rows.bucket[r]
+        self.rows.slot[r], self.rows.dirty[r], self.rows.n[r] = -1, 0, 0
+        self.rows.nxt[r] = self.meta[k.FREE_ROW]
+        self.meta[k.FREE_ROW] = r
+
+    def _entries(self, size: int) -> k.Entries:
+        label = size if self.group.label else 0
+        return k.Entries(
+            np.zeros(size, np.int64),
+            np.zeros(size, np.uint32),
+            np.zeros(size, np.uint32),
+            np.zeros((self.nv, size)),
+            np.zeros((self.nk, size), np.int64),
+            np.zeros(label, np.int64),
+            np.zeros(label, np.int64),
+        )
+
+    def _buckets(self, size: int) -> k.Buckets:
+        many = self._most_buckets
+        return k.Buckets(
+            np.zeros(size, np.int64),
+            np.zeros((size, many), np.int64),
+            np.zeros((size, many), np.int64),
+            np.zeros((size, many, self.accs, 9)),
+            np.zeros((size, many, self.accs, 4), np.int64),
+            np.zeros((size, max(1, self.nk)), np.int64),
+            np.zeros((size, max(1, self.nk), k.SAMPLE), np.int64),
+            np.zeros((size, max(1, self.nk), k.SAMPLE), np.int64),
+        )
+
+
+class Outputs:
+    """Which cells of a group's scan make which columns of one reader's matrix."""
+
+    def __init__(self, group: Group, layout: k.Layout, features: list[tuple[Feature, int]]) -> None:
+        first = layout.s_first
+        self.kind = np.array([_KINDS[f.function] for f, _ in features], np.int64)
+        self.cell = np.array([first[f.slot] + f.window for f, _ in features], np.int64)
+        self.of = np.array(
+            [first[f.of_slot] + f.window if f.of_slot >= 0 else -1 for f, _ in features], np.int64
+        )
+        self.fill = np.array([f.fill for f, _ in features], np.float64)
+        self.column = np.array([-1 if f.text else place for f, place in features], np.int64)
+        self.text = np.array([place if f.text else -1 for f, place in features], np.int64)
+
+
+def _layout(group: Group) -> k.Layout:
+    accs: dict[tuple[int, int, int], int] = {}
+    s_acc, first, windows = [], [], []
+    for slot in group.slots:
+        s_acc.append(accs.setdefault((slot.value, slot.token, slot.where), len(accs)))
+        first.append(len(windows))
+        windows.extend(slot.windows)
+    spans = sorted({(slot.delay + w, w) for slot in group.slots for w in slot.windows})
+    reach = np.array([one for one, _ in spans], np.int64)
+    finest = np.array([min(w for far, w in spans if far >= one) for one, _ in spans], np.int64)
+    flags = [
+        s.needs_squares * k.SQUARES
+        + s.needs_extremes * k.EXTREMES
+        + s.needs_ends * k.ENDS
+        + s.needs_distinct * k.DISTINCT
+        for s in group.slots
+    ]
+    return k.Layout(
+        group.label,
+        group.horizon + group.lateness,
+        group.capacity,
+        reach,
+        finest,
+        np.array([a[0] for a in accs], np.int64),
+        np.array([a[1] for a in accs], np.int64),
+        np.array([a[2] for a in accs], np.int64),
+        np.array(s_acc, np.int64),
+        np.array([s.delay for s in group.slots], np.int64),
+        np.array([s.include_current for s in group.slots]),
+        np.array(first, np.int64),
+        np.array([len(s.windows) for s in group.slots], np.int64),
+        np.array(flags, np.int64),
+        np.array(windows, np.int64),
+    )
+
+
+def _rows(size: int) -> k.Rows:
+    longs = [np.zeros(size, np.int64) for _ in range(9)]
+    return k.Rows(*longs, np.zeros(size, np.uint8), np.full(size, -1, np.int64))
+
+
+def _resized(array: np.ndarray, size: int, axis: int = -1) -> np.ndarray:  # type: ignore[type-arg]
+    if array.shape[axis] == 0:
+        return array
+    shape = list(array.shape)
+    shape[axis] = size
+    out = np.zeros(shape, array.dtype)
+    if axis == 0:
+        out[: array.shape[0]] = array
+    else:
+        out[..., : array.shape[-1]] = array
+    return out

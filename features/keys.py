@@ -1,0 +1,112 @@
+"""Keys of one entity: from a 64-bit hash to a slot, with text and shard kept for each slot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numba import njit
+
+from features.batch import Bools, Ints
+from features.hashing import Hashes, shard_of
+
+
+class KeyTable:
+    """Slots are small numbers given in order of first sight; a slot of an evicted key is used again."""
+
+    def __init__(self, shards: int) -> None:
+        self._shards = shards
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all keys."""
+        self._table = np.full(1 << 10, -1, np.int64)
+        self.hashes = np.zeros(1 << 9, np.uint64)
+        self.texts: list[str] = []
+        self.shards: Ints = np.zeros(1 << 9, np.int64)
+        self.loaded: Bools = np.zeros(1 << 9, np.bool_)
+        self.read_at: Ints = np.zeros(1 << 9, np.int64)
+        self.used: Ints = np.zeros(1 << 9, np.int64)
+        self.count = 0
+        self._free: Ints = np.zeros(0, np.int64)
+        self.bytes = 0
+
+    def slots(self, hashes: Hashes, texts: Sequence[str | None]) -> Ints:
+        """The slot of each key (-1 for null), new ones added."""
+        if (self.count + len(hashes)) * 2 > len(self._table):
+            self._table = np.full(1 << int(np.ceil(np.log2((self.count + len(hashes)) * 4))), -1, np.int64)
+            _rebuild(self._table, self.hashes, self.count)
+        if self.count + len(hashes) > len(self.hashes):
+            self._grow(self.count + len(hashes))
+        out = np.empty(len(hashes), np.int64)
+        before = self.count
+        self.count, taken, fresh = _lookup(self._table, self.hashes, self.count, hashes, out, self._free)
+        if len(fresh):
+            self._free = self._free[: len(self._free) - taken]
+            self._describe(out[fresh], hashes[fresh], [str(texts[place]) for place in fresh.tolist()], before)
+        return out
+
+    def forget(self, slots: Ints) -> None:
+        """Give slots free; their keys are unknown again."""
+        self.bytes -= sum(len(self.texts[slot]) for slot in slots.tolist()) + 120 * len(slots)
+        self.hashes[slots] = 0
+        self._free = np.concatenate([self._free, slots])
+        self._table.fill(-1)
+        _rebuild(self._table, self.hashes, self.count)
+
+    def _describe(self, slots: Ints, hashes: Hashes, texts: list[str], before: int) -> None:
+        self.shards[slots] = shard_of(hashes, self._shards)
+        self.loaded[slots] = False
+        self.read_at[slots] = 0
+        self.texts.extend([""] * (self.count - before))
+        for slot, text in zip(slots.tolist(), texts, strict=True):
+            self.texts[slot] = text
+        self.bytes += sum(map(len, texts)) + 120 * len(texts)
+
+    def _grow(self, size: int) -> None:
+        size = max(size, len(self.hashes) * 2)
+        for name in ("hashes", "shards", "loaded", "read_at", "used"):
+            array = getattr(self, name)
+            grown = np.zeros(size, array.dtype)
+            grown[: len(array)] = array
+            setattr(self, name, grown)
+
+
+@njit(cache=True)
+def _rebuild(table, hashes, count):  # type: ignore[no-untyped-def]
+    mask = np.uint64(len(table) - 1)
+    for slot in range(count):
+        if hashes[slot] == 0:
+            continue
+        at = hashes[slot] & mask
+        while table[at] >= 0:
+            at = (at + np.uint64(1)) & mask
+        table[at] = slot
+
+
+@njit(cache=True)
+def _lookup(table, hashes, count, wanted, out, free):  # type: ignore[no-untyped-def]
+    mask = np.uint64(len(table) - 1)
+    fresh = np.empty(len(wanted), np.int64)
+    new = taken = 0
+    for i in range(len(wanted)):
+        h = wanted[i]
+        if h == 0:
+            out[i] = -1
+            continue
+        at = h & mask
+        while table[at] >= 0 and hashes[table[at]] != h:
+            at = (at + np.uint64(1)) & mask
+        if table[at] < 0:
+            if taken < len(free):
+                taken += 1
+                slot = free[len(free) - taken]
+            else:
+                slot = count
+                count += 1
+            table[at] = slot
+            hashes[slot] = h
+            fresh[new] = i
+            new += 1
+        out[i] = table[at]
+    return count, taken, fresh[:new]

@@ -1,0 +1,308 @@
+"""Rows to bytes and back, in bulk: one compiled pass over all rows that changed.
+
+The format is described in docs/reference/state-format.md; its version is plan.STATE_FORMAT. Encoding loses
+nothing: decode(encode(row)) is the row, bit for bit.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from features.kernel import LONG_AGO, NEVER, SMALLEST, _at, _chain, clear_fields, new_row, open_gap
+
+VERSION = 1
+_RAW = 255
+
+
+@njit(cache=True, inline="always")
+def _varint(out, p, x):
+    x = np.uint64(x)
+    while x >= np.uint64(128):
+        out[p] = np.uint8((x & np.uint64(127)) | np.uint64(128))
+        x >>= np.uint64(7)
+        p += 1
+    out[p] = np.uint8(x)
+    return p + 1
+
+
+@njit(cache=True, inline="always")
+def _zigzag(x):
+    return np.uint64((np.int64(x) << np.int64(1)) ^ (np.int64(x) >> np.int64(63)))
+
+
+@njit(cache=True, inline="always")
+def _unzigzag(x):
+    return np.int64(x >> np.uint64(1)) ^ -np.int64(x & np.uint64(1))
+
+
+@njit(cache=True)
+def _read(data, p):
+    x = np.uint64(0)
+    shift = np.uint64(0)
+    while True:
+        byte = np.uint64(data[p])
+        p += 1
+        x |= (byte & np.uint64(127)) << shift
+        if byte < np.uint64(128):
+            return x, p
+        shift += np.uint64(7)
+
+
+@njit(cache=True, inline="always")
+def _raw(out, p, bits):
+    for _ in range(8):
+        out[p] = np.uint8(bits & np.uint64(255))
+        bits >>= np.uint64(8)
+        p += 1
+    return p
+
+
+@njit(cache=True, inline="always")
+def _unraw(data, p):
+    bits = np.uint64(0)
+    for i in range(8):
+        bits |= np.uint64(data[p + i]) << np.uint64(8 * i)
+    return bits, p + 8
+
+
+@njit(cache=True)
+def _scale(values, n):
+    """Smallest power of ten that makes all values whole and comes back to the same bits, else _RAW."""
+    power = 1.0
+    for s in range(5):
+        good = True
+        for i in range(n):
+            x = values[i]
+            if x != x:
+                continue
+            y = np.rint(x * power)
+            if (
+                not (abs(y) < 4503599627370496.0)
+                or y / power != x
+                or (y == 0.0 and np.copysign(1.0, x) < 0.0)
+            ):
+                good = False
+                break
+        if good:
+            return s
+        power *= 10.0
+    return _RAW
+
+
+@njit(cache=True)
+def row_bound(rows, b, r, nv, nk, accs):
+    """Most bytes that a row can take."""
+    size = 64 + rows.n[r] * (10 + 3 + 5 + nv * 10 + nk * 13 + 10) + nk * 10
+    blk = rows.bucket[r]
+    if blk >= 0:
+        size += 16 + b.n[blk] * (20 + accs * 110)
+        for c in range(nk):
+            size += 10 + b.sample_n[blk, c] * 20
+    return size
+
+
+@njit(cache=True)
+def encode_row(e, rows, b, r, out, p, scratch, tokens, accs, conditions, label, bits_of):
+    """Write one row at `p`; returns the end. `bits_of` views float64 as uint64."""
+    n = rows.n[r]
+    out[p] = VERSION
+    p = _varint(out, p + 1, rows.stamp[r])
+    p = _varint(out, p, _zigzag(rows.newest[r]))
+    unit = 1_000_000
+    for i in range(n):
+        x = _at(rows, r, i)
+        for t in (e.t[x], e.known[x] if label else e.t[x]):
+            if t % unit != 0:
+                unit = 1000 if t % 1000 == 0 and unit > 1000 else unit
+                if t % unit != 0:
+                    unit = 1
+    out[p] = 2 if unit == 1_000_000 else (1 if unit == 1000 else 0)
+    p = _varint(out, p + 1, n)
+    last = np.int64(0)
+    for i in range(n):
+        x = _at(rows, r, i)
+        t = e.t[x] // unit
+        p = _varint(out, p, _zigzag(t) if i == 0 else np.uint64(t - last))
+        last = t
+        h = e.hid[x]
+        out[p], out[p + 1], out[p + 2] = h & 255, (h >> 8) & 255, (h >> 16) & 255
+        p += 3
+        if conditions > 0:
+            p = _varint(out, p, e.bits[x])
+        if label:
+            p = _varint(out, p, _zigzag((e.known[x] - e.t[x]) // unit))
+    for c in range(e.v.shape[0]):
+        for i in range(n):
+            scratch[i] = e.v[c, _at(rows, r, i)]
+        s = _scale(scratch, n)
+        out[p] = s
+        p += 1
+        if s == _RAW:
+            for i in range(n):
+                bits_of[0] = scratch[i]
+                p = _raw(out, p, bits_of.view(np.uint64)[0])
+        else:
+            power = 10.0**s
+            for i in range(n):
+                x = scratch[i]
+                p = _varint(
+                    out, p, np.uint64(0) if x != x else _zigzag(np.int64(np.rint(x * power))) + np.uint64(1)
+                )
+    for c in range(e.k.shape[0]):
+        count = 0
+        mark = p
+        # indices first, in the scratch; the dictionary stands before them
+        for i in range(n):
+            token = e.k[c, _at(rows, r, i)]
+            place = 0
+            if token != 0:
+                for j in range(count):
+                    if tokens[j] == token:
+                        place = j + 1
+                        break
+                if place == 0:
+                    tokens[count] = token
+                    count += 1
+                    place = count
+            scratch[i] = place
+        p = _varint(out, mark, count)
+        for j in range(count):
+            p = _raw(out, p, np.uint64(tokens[j]))
+        for i in range(n):
+            p = _varint(out, p, np.uint64(scratch[i]))
+    blk = rows.bucket[r]
+    if blk < 0:
+        out[p] = 0
+        return p + 1
+    out[p] = 1
+    p = _varint(out, p + 1, b.n[blk])
+    for q in range(b.n[blk]):
+        p = _varint(out, p, _zigzag(b.start[blk, q]))
+        p = _varint(out, p, np.uint64(b.end[blk, q] - b.start[blk, q]))
+        for a in range(accs):
+            p = _varint(out, p, np.uint64(b.f[blk, q, a, 0]))
+            if b.f[blk, q, a, 0] > 0.0:
+                for w in range(1, 9):
+                    bits_of[0] = b.f[blk, q, a, w]
+                    p = _raw(out, p, bits_of.view(np.uint64)[0])
+                for w in range(4):
+                    p = _raw(out, p, np.uint64(b.i[blk, q, a, w]))
+    for c in range(e.k.shape[0]):
+        p = _varint(out, p, b.sample_n[blk, c])
+        for j in range(b.sample_n[blk, c]):
+            p = _raw(out, p, np.uint64(b.sample[blk, c, j]))
+            p = _varint(out, p, _zigzag(b.seen[blk, c, j]))
+    return p
+
+
+@njit(cache=True, nogil=True)
+def encode_rows(e, rows, b, which, out, ends, scratch, tokens, accs, conditions, label):
+    """Encode rows one after the other; `ends[j]` is where row `which[j]` ends."""
+    bits_of = np.zeros(1, np.float64)
+    p = 0
+    for j in range(len(which)):
+        p = encode_row(e, rows, b, which[j], out, p, scratch, tokens, accs, conditions, label, bits_of)
+        ends[j] = p
+
+
+@njit(cache=True, nogil=True)
+def decode_row(e, rows, heads, b, meta, slot, part, data, accs, conditions, label):
+    """Make a new row from bytes; returns the row, or -1 for another version."""
+    if data[0] != VERSION:
+        return -1
+    r = new_row(e, rows, heads, meta, slot, part)
+    stamp, p = _read(data, 1)
+    rows.stamp[r] = np.int64(stamp)
+    newest, p = _read(data, p)
+    rows.newest[r] = _unzigzag(newest)
+    unit = 1_000_000 if data[p] == 2 else (1000 if data[p] == 1 else 1)
+    count, p = _read(data, p + 1)
+    n = np.int64(count)
+    last = np.int64(0)
+    for i in range(n):
+        step, p = _read(data, p)
+        last = _unzigzag(step) if i == 0 else last + np.int64(step)
+        x = open_gap(e, rows, meta, r, i, label)
+        e.t[x] = last * unit
+        e.hid[x] = (
+            np.uint32(data[p])
+            | (np.uint32(data[p + 1]) << np.uint32(8))
+            | (np.uint32(data[p + 2]) << np.uint32(16))
+        )
+        p += 3
+        e.bits[x] = 0
+        if conditions > 0:
+            bits, p = _read(data, p)
+            e.bits[x] = np.uint32(bits)
+        if label:
+            known, p = _read(data, p)
+            e.known[x] = e.t[x] + _unzigzag(known) * unit
+            e.gone[x] = NEVER
+    one = np.zeros(1, np.uint64)
+    for c in range(e.v.shape[0]):
+        s = data[p]
+        p += 1
+        power = 10.0**s
+        for i in range(n):
+            x = _at(rows, r, i)
+            if s == _RAW:
+                one[0], p = _unraw(data, p)
+                e.v[c, x] = one.view(np.float64)[0]
+            else:
+                z, p = _read(data, p)
+                e.v[c, x] = np.nan if z == 0 else np.float64(_unzigzag(z - np.uint64(1))) / power
+    for c in range(e.k.shape[0]):
+        count, p = _read(data, p)
+        base = p
+        p += 8 * np.int64(count)
+        for i in range(n):
+            place, p = _read(data, p)
+            x = _at(rows, r, i)
+            e.k[c, x] = 0
+            if place > 0:
+                token, _ = _unraw(data, base + 8 * (np.int64(place) - 1))
+                e.k[c, x] = np.int64(token)
+    if label:
+        for i in range(n):
+            x = _at(rows, r, i)
+            _chain(e, rows, r, e.hid[x], e.t[x])
+    if data[p] == 0:
+        return r
+    blk = meta[7]
+    if blk >= 0:
+        meta[7] = b.n[blk]
+    else:
+        blk = meta[6]
+        meta[6] = blk + 1
+    rows.bucket[r] = blk
+    count, p = _read(data, p + 1)
+    b.n[blk] = np.int64(count)
+    for q in range(b.n[blk]):
+        start, p = _read(data, p)
+        span, p = _read(data, p)
+        b.start[blk, q] = _unzigzag(start)
+        b.end[blk, q] = b.start[blk, q] + np.int64(span)
+        for a in range(accs):
+            clear_fields(b.f[blk, q, a], b.i[blk, q, a])
+            many, p = _read(data, p)
+            b.f[blk, q, a, 0] = np.float64(many)
+            if many > 0:
+                for w in range(1, 9):
+                    one[0], p = _unraw(data, p)
+                    b.f[blk, q, a, w] = one.view(np.float64)[0]
+                for w in range(4):
+                    bits8, p = _unraw(data, p)
+                    b.i[blk, q, a, w] = np.int64(bits8)
+    for c in range(e.k.shape[0]):
+        count, p = _read(data, p)
+        b.sample_n[blk, c] = np.int64(count)
+        for j in range(b.sample_n[blk, c]):
+            token, p = _unraw(data, p)
+            seen, p = _read(data, p)
+            b.sample[blk, c, j] = np.int64(token)
+            b.seen[blk, c, j] = _unzigzag(seen)
+    return r
+
+
+__all__ = ["LONG_AGO", "SMALLEST", "VERSION", "decode_row", "encode_rows", "row_bound"]
