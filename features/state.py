@@ -1,0 +1,309 @@
+"""State of the slices that this worker owns: PROTOCOL 3, 4 and 5 without Kafka.
+
+One thread (the worker's) calls everything but `take_flushes`, `flushed` and `not_flushed`, which the
+flusher calls from its own. What the worker may know of Redis is in here: committed offsets C, bases,
+pending rows. The rows themselves live in the engine.
+
+    recover -> (replay ...) -> load, score, stage, committed -> load, score, stage, committed -> ...
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from features.batch import FeatureMatrix, Ints
+from features.cold_reads import ColdReader, LostWrites, NotOurs
+from features.pending import PendingRows, Place
+from features.store.base import LOST, Flush, Manifest, Partition, Store
+from features.store.layout import slice_name
+
+if TYPE_CHECKING:
+    from features.engine import DirtyRows, FeatureEngine, Prepared
+
+__all__ = ["LostWrites", "NotOurs", "Position", "SliceState", "StateSettings"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StateSettings:
+    """Limits. Times in milliseconds: `idle_probe_ms` is how often an idle shard is asked whether it lost
+    writes (PROTOCOL 3.1); `foreign_refresh_ms` how often other owners' slices are read again."""
+
+    memory_limit: int = 1 << 30
+    pending_limit: int = 64 << 20
+    empty_flush_ms: int = 1_500
+    idle_probe_ms: int = 30_000
+    foreign_refresh_ms: int = 1_000
+    foreign_max_age_ms: int = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """What Kafka says of an owned partition: its committed offset, and where the group began (PROTOCOL 5.3)."""
+
+    committed: int
+    origin: int
+
+
+@dataclass(slots=True)
+class Owned:
+    """A partition that this worker owns. `cursor` is the next event to fold; below C it replays."""
+
+    committed: int
+    origin: int
+    cursor: int
+    base: Ints
+    flushed_at: Ints
+
+    @property
+    def replays(self) -> bool:
+        return self.cursor < self.committed
+
+    @property
+    def sound(self) -> int:
+        """How far a mark may be raised: to C, in replay to the cursor (PROTOCOL 3.1)."""
+        return min(self.cursor, self.committed)
+
+
+class SliceState:
+    """Loads, flushes and recovers the engine's rows."""
+
+    def __init__(
+        self,
+        engine: FeatureEngine,
+        store: Store,
+        partitions: Mapping[str, int],
+        settings: StateSettings,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._engine = engine
+        self._store = store
+        self._settings = settings
+        self._now_ms = now_ms
+        self._owned: dict[Partition, Owned] = {}
+        self._pending = PendingRows()
+        self._staged: list[tuple[Place, list[tuple[bytes, bytes]], int]] = []
+        self._lock = threading.Lock()
+        self._epoch = 0
+        self._lost = False
+        self.degraded = False
+        self.cold = ColdReader(engine, store, partitions, settings.foreign_refresh_ms, now_ms, self._lock)
+
+    # -- assignment (PROTOCOL 5) ---------------------------------------------------------------
+
+    def claim(self, manifest: Manifest) -> None:
+        """Refuse to start on servers or state that are not as they must be (PROTOCOL 0.1, 0.4)."""
+        self._store.check_health()
+        self._store.open(manifest)
+
+    def drop(self) -> None:
+        """Forget rows, pending and bases of all partitions (PROTOCOL 5.1). Flushes under way may finish."""
+        with self._lock:
+            self._epoch += 1
+            self._owned = {}
+            self._pending.clear()
+            self._staged = []
+            self._lost = False
+            self.degraded = False
+        self._engine.drop_all()
+        self.cold.own({})
+
+    def recover(self, positions: Mapping[Partition, Position]) -> dict[Partition, int]:
+        """Start anew from what Kafka committed (PROTOCOL 5.4): where each partition must be consumed from.
+
+        NotOurs when a mark is above C: the caller asks Kafka once more and gives up if it stays so.
+        """
+        self.drop()
+        marks = self._store.marks()
+        owned: dict[Partition, Owned] = {}
+        for partition, position in positions.items():
+            found = [shard.get(partition) for shard in marks]
+            base = np.array([position.origin if mark is None else mark.offset for mark in found], np.int64)
+            if base.max() > position.committed:
+                raise NotOurs(partition)
+            start = int(base.min())
+            owned[partition] = Owned(
+                position.committed, position.origin, start, base, np.zeros(len(base), np.int64)
+            )
+        with self._lock:
+            self._owned = owned
+        self.cold.own(owned)
+        return {partition: one.cursor for partition, one in owned.items()}
+
+    def marked(self, partition: Partition) -> bool:
+        """Whether any shard has a mark of the partition: then its group must have an offset (PROTOCOL 5.3)."""
+        return any(partition in shard for shard in self._store.marks())
+
+    @property
+    def owned(self) -> Mapping[Partition, Owned]:
+        """The partitions that this worker owns."""
+        return self._owned
+
+    @property
+    def replaying(self) -> bool:
+        """Whether any partition is below its committed offset: then nothing is scored (PROTOCOL 5.6)."""
+        return any(one.replays for one in self._owned.values())
+
+    def replay(self, prepared: Prepared, cursors: Mapping[Partition, int]) -> None:
+        """Fold events below C, muted (PROTOCOL 5.5); then all below `cursors` is folded."""
+        self.cold.load_for_replay(prepared)
+        self._engine.fold(prepared, self.cold.skips(prepared))
+        self.advance(cursors)
+
+    def advance(self, cursors: Mapping[Partition, int]) -> None:
+        """In replay: every event below `cursors` was folded or did not exist (PROTOCOL 5.6)."""
+        staged = self._take_dirty()
+        with self._lock:
+            for partition, cursor in cursors.items():
+                self._owned[partition].cursor = max(self._owned[partition].cursor, cursor)
+            self._add(staged)
+        self._shrink()
+
+    # -- unit of work (PROTOCOL 2) -------------------------------------------------------------
+
+    def load(self, prepared: Prepared) -> None:
+        """Read what the events need and the cache lacks. StoreUnavailable, LostWrites, NotOurs."""
+        self.cold.load(prepared)
+
+    def flag(self, prepared: Prepared, matrix: FeatureMatrix) -> None:
+        """Say which events read other owners' slices that are older than the bound (PROTOCOL 6.1)."""
+        part = prepared.parts[matrix.batch.source.name]
+        for keys in self.cold.keys_of_batch:
+            slots = part.slots.get(keys.entity)
+            if slots is None:
+                continue
+            stale = self.cold.stale(keys.entity, keys.shards, self._settings.foreign_max_age_ms)
+            if stale.any():
+                known = slots >= 0
+                raised = np.zeros(len(slots), np.bool_)
+                raised[known] = stale[np.searchsorted(keys.slots, slots[known])]
+                matrix.flags[f"stale:{keys.entity}"] = raised
+
+    def stage(self) -> None:
+        """Encode the rows of the batch just folded, before any later fold touches them (PROTOCOL 2.4)."""
+        self._staged = self._take_dirty()
+
+    def committed(self, offsets: Mapping[Partition, int]) -> None:
+        """The batch is committed: C moves, its rows become pending."""
+        with self._lock:
+            for partition, offset in offsets.items():
+                one = self._owned[partition]
+                one.committed = one.cursor = offset
+            if not self.degraded:
+                self._add(self._staged)
+            self._staged = []
+        self._shrink()
+
+    def degrade(self) -> None:
+        """Go on without Redis: nothing is flushed any more, and `recover` must follow (PROTOCOL 5.7)."""
+        with self._lock:
+            self.degraded = True
+            self._pending.clear()
+
+    def _take_dirty(self) -> list[tuple[Place, list[tuple[bytes, bytes]], int]]:
+        dirty = self._engine.take_dirty()
+        return [] if self.degraded else _by_place(dirty)
+
+    def _add(self, staged: list[tuple[Place, list[tuple[bytes, bytes]], int]]) -> None:
+        for place, rows, size in staged:
+            self._pending.add(place, rows, size)
+
+    def _shrink(self) -> None:
+        if self._engine.memory_bytes() > self._settings.memory_limit:
+            self._engine.evict(self._settings.memory_limit, self._base_of)
+
+    def _base_of(self, source: str, partition: int) -> Ints:
+        """Rows with a stamp up to here are in Redis, so they may be evicted (PROTOCOL 3.5)."""
+        return self._owned[Partition(source, partition)].base
+
+    # -- flush (PROTOCOL 3) --------------------------------------------------------------------
+
+    @property
+    def pending_bytes(self) -> int:
+        """Committed and not acknowledged."""
+        with self._lock:
+            return self._pending.size
+
+    @property
+    def over_limit(self) -> bool:
+        """Stop consuming until Redis has caught up (PROTOCOL 3.4)."""
+        return self.pending_bytes > self._settings.pending_limit
+
+    @property
+    def settled(self) -> bool:
+        """Redis holds all that is committed."""
+        with self._lock:
+            return all(bool((one.base >= one.sound).all()) for one in self._owned.values())
+
+    def check(self) -> None:
+        """Raise LostWrites once a flush was refused (PROTOCOL 3.3)."""
+        if self._lost:
+            raise LostWrites("redis lost writes that this worker builds on: a flush was refused")
+
+    def take_flushes(self, *, everything: bool = False) -> tuple[int, list[Flush]]:
+        """What to send now, and the epoch to answer with; `everything` sends empty flushes early."""
+        now = self._now_ms()
+        with self._lock:
+            if self.degraded:
+                return self._epoch, []
+            due = [
+                self._flush(partition, shard, one, now)
+                for partition, one in self._owned.items()
+                for shard in self._due(partition, one, now, everything)
+            ]
+            return self._epoch, due
+
+    def _due(self, partition: Partition, one: Owned, now: int, everything: bool) -> Sequence[int]:
+        behind = one.base < one.sound
+        age = now - one.flushed_at
+        limit = 0 if everything else self._settings.empty_flush_ms
+        empty = behind & (age >= limit)
+        idle = (one.base == one.sound) & (age >= self._settings.idle_probe_ms)
+        found: list[int] = np.flatnonzero(empty | idle).tolist()
+        full = [
+            shard for shard in np.flatnonzero(behind & ~empty).tolist() if (partition, shard) in self._pending
+        ]
+        return found + full
+
+    def _flush(self, partition: Partition, shard: int, one: Owned, now: int) -> Flush:
+        base = int(one.base[shard])
+        rows = self._pending.take((partition, shard)) if base < one.sound else {}
+        return Flush(partition, shard, base, one.sound, one.origin, now, rows)
+
+    def flushed(self, epoch: int, flushes: Sequence[Flush], answers: Sequence[int]) -> None:
+        """Answers of the store; those from before the last `recover` are ignored (PROTOCOL 3.3)."""
+        with self._lock:
+            if epoch != self._epoch:
+                return
+            for flush, answer in zip(flushes, answers, strict=True):
+                if answer == LOST:
+                    self._lost = True
+                    continue
+                one = self._owned[flush.partition]
+                one.base[flush.shard] = max(int(one.base[flush.shard]), flush.next)
+                one.flushed_at[flush.shard] = flush.now_ms
+                if flush.rows:
+                    self._pending.done((flush.partition, flush.shard))
+
+    def not_flushed(self, epoch: int, flushes: Sequence[Flush]) -> None:
+        """No answer: the same rows, or newer ones, are sent again (PROTOCOL 3.4)."""
+        with self._lock:
+            if epoch == self._epoch:
+                for flush in flushes:
+                    self._pending.restore((flush.partition, flush.shard))
+
+
+def _by_place(dirty: DirtyRows) -> list[tuple[Place, list[tuple[bytes, bytes]], int]]:
+    """Rows named as the store names them, by partition and shard."""
+    groups: dict[tuple[str, int, int], list[tuple[bytes, bytes]]] = {}
+    columns = (dirty.entity, dirty.key, dirty.source, dirty.partition, dirty.shard, dirty.data)
+    for entity, key, source, partition, shard, data in zip(*columns, strict=True):
+        groups.setdefault((source, partition, shard), []).append((slice_name(entity, key), data))
+    return [
+        ((Partition(source, partition), shard), rows, sum(len(data) for _, data in rows))
+        for (source, partition, shard), rows in groups.items()
+    ]

@@ -1,0 +1,174 @@
+"""How results and offsets reach Kafka: in one transaction, or one after the other (PROTOCOL 2.3, 7)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
+
+from features.errors import FencedError, RetriableError
+from stream.codecs.alert_codec import Record
+from stream.kafka.client_errors import kafka_error, sort
+from stream.kafka.consumer import InputConsumer
+from stream.kafka.faults import point
+from stream.kafka.producer import produce
+
+Outputs = list[tuple[str, list[Record]]]
+"""Records by topic."""
+
+_INIT_TIMEOUT = 30.0
+_FLUSH_TIMEOUT = 120.0
+_FENCED_LIMIT = 3
+_RETRY_PAUSE = 0.005
+
+
+class Delivery(Protocol):
+    """Brings one unit of work's outputs and offsets to Kafka. Used by one thread at a time."""
+
+    def open(self) -> None:
+        """Get ready; ends what a crashed predecessor left open. May block."""
+        ...
+
+    def deliver(self, outputs: Outputs, offsets: list[TopicPartition], metadata: Any) -> None:
+        """Outputs and offsets, both committed when this returns.
+
+        An error means "unknown" (PROTOCOL 2.5): `reset`, then ask Kafka what was committed.
+        """
+        ...
+
+    def reset(self) -> None:
+        """Leave nothing of the last `deliver` under way. May block."""
+        ...
+
+    def close(self) -> None:
+        """Give up what is open."""
+        ...
+
+
+class ExactlyOnce:
+    """One transaction a unit of work."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self._settings = dict(settings)
+        self._producer: Producer | None = None
+        self._open = False
+        self._fenced = 0
+
+    def open(self) -> None:
+        """See Delivery; aborts an open transaction of this transactional id."""
+        producer = Producer(self._settings)
+        _call(lambda: producer.init_transactions(_INIT_TIMEOUT), "opening transactions")
+        self._producer = producer
+
+    def deliver(self, outputs: Outputs, offsets: list[TopicPartition], metadata: Any) -> None:
+        """See Delivery."""
+        try:
+            self._deliver(outputs, offsets, metadata)
+        except FencedError as error:
+            # A pause beyond the transaction's time-out looks the same; a true rival fences us again and again.
+            self._fenced += 1
+            if self._fenced >= _FENCED_LIMIT:
+                raise
+            raise RetriableError(str(error)) from error
+        self._fenced = 0
+
+    def _deliver(self, outputs: Outputs, offsets: list[TopicPartition], metadata: Any) -> None:
+        producer = self._producer
+        if producer is None:
+            raise RetriableError("no producer")
+        _call(producer.begin_transaction, "beginning a transaction")
+        self._open = True
+        for topic, records in outputs:
+            produce(producer, topic, records)
+        point("before_send_offsets")
+        _call(lambda: producer.send_offsets_to_transaction(offsets, metadata), "sending offsets")
+        point("after_send_offsets")
+        _call(producer.commit_transaction, "committing a transaction")
+        point("after_commit")
+        self._open = False
+
+    def reset(self) -> None:
+        """Abort if the client can, else a new producer (PROTOCOL 2.5)."""
+        if self._producer is not None and not self._open:
+            return
+        if self._producer is not None:
+            try:
+                _call(self._producer.abort_transaction, "aborting a transaction")
+                self._open = False
+                return
+            except (FencedError, RetriableError):
+                self._discard()
+        self.open()
+
+    def _discard(self) -> None:
+        if self._producer is not None:
+            self._producer.purge()
+        self._producer = None
+        self._open = False
+
+    def close(self) -> None:
+        """See Delivery."""
+        producer = self._producer
+        if producer is not None and self._open:
+            try:
+                producer.abort_transaction(5.0)
+            except KafkaException:
+                producer.purge()
+        self._producer = None
+
+
+class AtLeastOnce:
+    """Outputs first, then offsets: a crash in between repeats outputs, never loses one."""
+
+    def __init__(self, settings: Mapping[str, Any], consumer: InputConsumer) -> None:
+        self._settings = dict(settings)
+        self._consumer = consumer
+        self._producer: Producer | None = None
+
+    def open(self) -> None:
+        """See Delivery."""
+        self._producer = Producer(self._settings)
+
+    def deliver(self, outputs: Outputs, offsets: list[TopicPartition], metadata: Any) -> None:
+        """See Delivery. A refused commit is as unknown as a lost answer (PROTOCOL 7)."""
+        del metadata  # the consumer's own commit carries it
+        producer = self._producer
+        if producer is None:
+            raise RetriableError("no producer")
+        failures: list[KafkaError] = []
+        for topic, records in outputs:
+            produce(producer, topic, records, failures)
+        if producer.flush(_FLUSH_TIMEOUT):
+            raise RetriableError("producing: not all was acknowledged in time")
+        if failures:
+            raise sort(failures[0], "producing")
+        point("before_send_offsets")
+        self._consumer.commit(offsets)
+        point("after_commit")
+
+    def reset(self) -> None:
+        """See Delivery."""
+        if self._producer is not None:
+            self._producer.purge()
+            self._producer.flush(1.0)
+        self.open()
+
+    def close(self) -> None:
+        """See Delivery."""
+        if self._producer is not None:
+            self._producer.flush(5.0)
+        self._producer = None
+
+
+def _call(step: Callable[[], object], doing: str) -> None:
+    """One step of a transaction; the client says which errors pass by trying again."""
+    while True:
+        try:
+            step()
+            return
+        except KafkaException as error:
+            if not kafka_error(error).retriable():
+                raise sort(error, doing) from error
+            time.sleep(_RETRY_PAUSE)

@@ -1,0 +1,105 @@
+"""One unit of work between Kafka and Kafka: decode, order, read features, decide, encode."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from confluent_kafka import TopicPartition
+
+from features.batch import MicroBatch, SourceBatch
+from features.engine import Prepared
+from features.state import SliceState
+from models.decision.decisions import Decisions
+from stream.codecs.alert_codec import AlertEncoder, Record
+from stream.codecs.messages import RawBatch
+from stream.config import Topics
+from stream.contracts import DeadLetter
+from stream.kafka import dlq
+from stream.kafka.consumer import Fetched
+from stream.kafka.merge import arrange
+from stream.kafka.transaction import Outputs
+from stream.scorer import Scorer
+
+
+class Decoder(Protocol):
+    """Bytes of one topic to columns; bad messages become dead letters. Never blocks."""
+
+    def decode(self, raw: RawBatch) -> tuple[SourceBatch, list[DeadLetter]]:
+        """The good events in the order given, and a dead letter for each bad message."""
+        ...
+
+
+@dataclass(slots=True)
+class Decoded:
+    """Events ready to be scored."""
+
+    batch: MicroBatch
+    letters: list[DeadLetter] = field(default_factory=list)
+
+    @property
+    def count(self) -> int:
+        """Messages of the batch."""
+        return len(self.batch) + len(self.letters)
+
+
+@dataclass(slots=True)
+class Unit:
+    """A scored batch, to be delivered with `offsets`."""
+
+    decoded: Decoded
+    decisions: list[Decisions]
+    outputs: Outputs
+    offsets: list[TopicPartition] = field(default_factory=list)
+
+
+class Desk:
+    """Turns what was fetched into what is published; the same code for every delivery mode."""
+
+    def __init__(
+        self, scorer: Scorer, state: SliceState, decoders: Mapping[str, Decoder], topics: Topics
+    ) -> None:
+        self._scorer = scorer
+        self._state = state
+        self._decoders = decoders
+        self._topics = topics
+        self._encoder = AlertEncoder(scorer.plan)
+
+    def decode(self, fetched: Fetched) -> Decoded:
+        """Columns in scoring order; may run while the unit of work before is committed."""
+        parts: list[SourceBatch] = []
+        letters: list[DeadLetter] = []
+        for topic, raw in fetched.raw.items():
+            if len(raw):
+                part, bad = self._decoders[topic].decode(raw)
+                parts.append(part)
+                letters += bad
+        return Decoded(arrange(parts), letters)
+
+    def prepare(self, decoded: Decoded) -> Prepared:
+        """Keys, hashes and conditions of a batch."""
+        return self._scorer.engine.prepare(decoded.batch)
+
+    def score(self, prepared: Prepared, decoded: Decoded) -> Unit:
+        """Fold and decide. From here on the cache has seen the batch: an error means `recover`."""
+        matrices = self._scorer.engine.run(prepared)
+        for matrix in matrices.values():
+            self._state.flag(prepared, matrix)
+        decisions = self._scorer.decide(matrices.values())
+        return Unit(decoded, decisions, self._outputs(decisions, decoded.letters))
+
+    def _outputs(self, decisions: Sequence[Decisions], letters: Sequence[DeadLetter]) -> Outputs:
+        topics = self._topics
+        alerts: list[Record] = []
+        log: list[Record] = []
+        for one in decisions:
+            alerts += self._encoder.alerts(one)
+            if topics.decisions:
+                log += self._encoder.decisions(one)
+        out = [
+            (topics.alerts, alerts),
+            (topics.decisions, log),
+            (topics.dead_letters, [dlq.to_record(letter) for letter in letters]),
+        ]
+        return [(topic, records) for topic, records in out if records]

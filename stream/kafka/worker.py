@@ -1,0 +1,313 @@
+"""The worker: consumes, scores, publishes, commits, and recovers (PROTOCOL 2 and 5).
+
+    live      fetch -> decode -> (join the last commit) -> load -> score -> deliver in a thread -> fetch ...
+    replay    fetch below C -> fold, muted
+    waiting   no partitions, or Redis away: keep polling, so that the group stays
+
+While one unit of work is delivered, the next is fetched and decoded, never folded (PROTOCOL 2.2).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import Literal
+
+from features.errors import FatalError, RetriableError
+from features.store.base import Partition, Store, StoreUnavailable
+from stream.config import Config
+from stream.kafka.clients import connect
+from stream.kafka.consumer import Fetched, Place
+from stream.kafka.dlq import DlqLimit
+from stream.kafka.faults import point
+from stream.kafka.progress import Progress
+from stream.kafka.rebalance import Assignment
+from stream.kafka.unit import Decoder, Unit
+from stream.logs import logger
+from stream.metrics import Metrics
+from stream.scorer import Scorer
+
+_log = logger("worker")
+_IDLE = 0.1
+_FIRST_WAIT = 0.1
+_LONGEST_WAIT = 5.0
+_DRAIN_SECONDS = 10.0
+_REVOKE_FLUSH_SECONDS = 2.0
+_GIVE_UP_AFTER = 20
+
+
+class Worker:
+    """Runs until `stop` is called. Scorer, store and decoders (by topic) are the caller's; it closes them.
+
+    `between` is called before each unit of work by the thread that scores: there models may be swapped.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        scorer: Scorer,
+        store: Store,
+        decoders: Mapping[str, Decoder],
+        metrics: Metrics | None = None,
+        between: Callable[[], None] | None = None,
+    ) -> None:
+        self._config = config
+        self._scorer = scorer
+        self._store = store
+        self._decoders = decoders
+        self._between = between
+        self._settings = config.worker
+        self._stop = threading.Event()
+        self._closing = ExitStack()
+        self._pool = self._closing.enter_context(ThreadPoolExecutor(1, thread_name_prefix="delivery"))
+        self._delivering: Future[float] | None = None
+        self._unit: Unit | None = None
+        self._ahead: Fetched | None = None
+        self._live = False
+        self._failures = 0
+        self.opened = False
+        self.progress = Progress(metrics or Metrics(), config.worker.log_interval_s)
+        self.limit = DlqLimit(
+            config.worker.dead_letter_ratio,
+            config.worker.dead_letter_window,
+            config.worker.dead_letter_consecutive,
+        )
+
+    def stop(self) -> None:
+        """End after the running unit of work; safe from any thread and from a signal handler."""
+        self._stop.set()
+
+    @property
+    def ready(self) -> bool:
+        """Whether events are scored now: connected, recovered, Redis answers."""
+        return self.opened and self._live and not self._flusher.down
+
+    def run(self) -> None:
+        """Work until `stop`; raises what it cannot go on with. What was scored is committed and flushed."""
+        with self._closing:
+            self._open()
+            while not self._stop.is_set():
+                self._step_safely()
+            self._drain()
+
+    # -- life ----------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        parts = self._closing.enter_context(connect(self._config, self._scorer, self._store, self._decoders))
+        self._state, self._desk, self._flusher = parts.state, parts.desk, parts.flusher
+        self._consumer, self._delivery, self._positions = parts.consumer, parts.delivery, parts.positions
+        self._assignment = Assignment(self._consumer, list(self._decoders), self._lose)
+        self.opened = True
+        _log.info("started", delivery=self._settings.delivery, ordinal=self._settings.ordinal)
+
+    def _drain(self) -> None:
+        self._join()
+        done = self._flusher.flush_now(_DRAIN_SECONDS)
+        _log.info("stopped", events=self.progress.events, alerts=self.progress.alerts, flushed=done)
+
+    # -- the loop ------------------------------------------------------------------------------
+
+    def _step_safely(self) -> None:
+        try:
+            self._step()
+        except RetriableError as error:
+            self._failures += 1
+            if self._failures > _GIVE_UP_AFTER and not isinstance(error, StoreUnavailable):
+                raise FatalError(f"gave up after {self._failures} attempts: {error}") from error
+            self._start_over(error)
+
+    def _step(self) -> None:
+        self._flusher.check()
+        if self._assignment.fresh:
+            self._recover()
+        elif not self._assignment.places:
+            self._consumer.fetch(1, _IDLE)
+        elif not self._live:
+            self._replay()
+        else:
+            self._work()
+        if self.progress.due:
+            self._report()
+
+    def _start_over(self, error: Exception) -> None:
+        """Drop what the failed unit of work touched, then `recover` (PROTOCOL 2.5)."""
+        _log.warning("recovering", reason=str(error), attempt=self._failures)
+        self.progress.metrics.recoveries.labels(type(error).__name__).inc()
+        self._abandon()
+        self._state.drop()
+        self._live = False
+        self._consumer.start_at({})
+        self._assignment.fresh = bool(self._assignment.places)
+        self._wait(min(_FIRST_WAIT * 2 ** min(self._failures - 1, 6), _LONGEST_WAIT))
+
+    def _abandon(self) -> None:
+        """Wait for the delivery under way, whatever comes of it."""
+        running, self._delivering, self._unit, self._ahead = self._delivering, None, None, None
+        if running is not None:
+            running.exception()
+
+    def _wait(self, seconds: float) -> None:
+        """Poll so that the group keeps us, consuming nothing that counts."""
+        end = time.monotonic() + seconds
+        while not self._stop.is_set() and time.monotonic() < end:
+            self._consumer.fetch(1, min(_IDLE, seconds))
+
+    def _lose(self, kind: Literal["revoked", "lost"]) -> None:
+        """PROTOCOL 5.1, from inside `consume`."""
+        self.progress.metrics.rebalances.labels(kind).inc()
+        try:
+            if kind == "revoked":
+                self._join()
+                self._flusher.flush_now(_REVOKE_FLUSH_SECONDS)
+            else:
+                self._abandon()
+                self._delivery.reset()
+        except RetriableError as error:
+            _log.warning("unit of work was not committed", reason=str(error))
+        finally:
+            self._abandon()
+            self._state.drop()
+            self._live = False
+
+    # -- recovery (PROTOCOL 5) -----------------------------------------------------------------
+
+    def _recover(self) -> None:
+        self._delivery.reset()
+        point("in_recover")
+        starts = self._positions.recover(self._assignment.places)
+        self._assignment.fresh = False
+        self._live = not self._state.replaying
+        to_go = sum(one.committed - one.cursor for one in self._state.owned.values())
+        _log.info("recovered" if self._live else "replaying", partitions=len(starts), events=to_go)
+        if self._live:
+            self._consumer.start_at(starts)
+        else:
+            self._consumer.start_at({place: at for place, at in starts.items() if at < self._limit(place)})
+
+    def _limit(self, place: Place) -> int:
+        return self._state.owned[self._partition(place)].committed
+
+    def _partition(self, place: Place) -> Partition:
+        return self._positions.partition(place)
+
+    def _replay(self) -> None:
+        """One muted batch (PROTOCOL 5.5, 5.6)."""
+        if self._state.over_limit and not self._flusher.flush_now(_IDLE):
+            return
+        limits = {place: self._limit(place) for place in self._assignment.places}
+        fetched = self._consumer.fetch(self._settings.batch_size, _IDLE, limits=limits)
+        if fetched.rebalanced:
+            return
+        point("in_replay")
+        cursors = {place: reached.offset for place, reached in fetched.reached.items()}
+        ended = {place for place, end in fetched.ends.items() if end >= limits[place]} | fetched.past_limit
+        cursors.update({place: limits[place] for place in ended})
+        named = {self._partition(place): cursor for place, cursor in cursors.items()}
+        if fetched.count:
+            decoded = self._desk.decode(fetched)
+            self._state.replay(self._desk.prepare(decoded), named)
+        else:
+            self._state.advance(named)
+        left = sum(max(0, one.committed - one.cursor) for one in self._state.owned.values())
+        self.progress.metrics.replay_remaining.set(left)
+        if not self._state.replaying:
+            self._live = True
+            self._consumer.start_at(limits)
+            _log.info("replayed")
+        elif ended:
+            self._consumer.pause(ended)
+
+    # -- unit of work (PROTOCOL 2) -------------------------------------------------------------
+
+    def _work(self) -> None:
+        fetched = self._fetch()
+        if fetched.rebalanced:
+            return
+        metadata = self._consumer.metadata() if fetched.count else None
+        point("after_consume")
+        decoded = self._desk.decode(fetched) if fetched.count else None
+        self._join()
+        self._hold_back()
+        if decoded is None or self._assignment.fresh or not self._live:
+            return
+        if self._between is not None:
+            self._between()
+        prepared = self._desk.prepare(decoded)
+        if not self._load(lambda: self._state.load(prepared)):
+            return
+        unit = self._desk.score(prepared, decoded)
+        self.limit.check(len(decoded.batch), decoded.letters)
+        point("after_fold")
+        unit.offsets = self._positions.offsets(
+            {place: (reached.offset, reached.leader_epoch) for place, reached in fetched.reached.items()}
+        )
+        self._unit = unit
+        self._delivering = self._pool.submit(self._deliver, unit, metadata)
+        self._state.stage()
+
+    def _fetch(self) -> Fetched:
+        """Whatever is there: one event when idle, thousands under load; more while a commit is under way."""
+        size, running = self._settings.batch_size, self._delivering
+        fetched, self._ahead = self._ahead or Fetched(), None
+        if running is None and not fetched.count:
+            self._consumer.fetch(1, max(self._settings.linger_ms / 1000, 0.001), fetched)
+        while running is not None and not running.done() and fetched.count < size and not fetched.rebalanced:
+            self._consumer.fetch(size - fetched.count, 0.001, fetched)
+        if fetched.count < size and not fetched.rebalanced and (fetched.count or running is not None):
+            self._consumer.fetch(size - fetched.count, 0, fetched)
+        return fetched
+
+    def _deliver(self, unit: Unit, metadata: object) -> float:
+        begun = time.monotonic()
+        self._delivery.deliver(unit.outputs, unit.offsets, metadata)
+        return time.monotonic() - begun
+
+    def _join(self) -> None:
+        """Wait for the unit of work under way; afterwards it is committed, or this raises."""
+        running, unit = self._delivering, self._unit
+        if running is None or unit is None:
+            return
+        seconds = running.result()
+        self._delivering = self._unit = None
+        offsets = {self._partition((one.topic, one.partition)): one.offset for one in unit.offsets}
+        self._state.committed(offsets)
+        self._failures = 0
+        self.progress.committed(unit, seconds)
+
+    def _load(self, load: Callable[[], None]) -> bool:
+        """Read state; while Redis is away wait, polling. False when the batch must be dropped meanwhile."""
+        wait = _FIRST_WAIT
+        while True:
+            try:
+                load()
+                return True
+            except StoreUnavailable as error:
+                _log.warning("waiting for redis", reason=str(error))
+            if not self._poll_ahead(wait):
+                return False
+            wait = min(wait * 2, _LONGEST_WAIT)
+
+    def _hold_back(self) -> None:
+        """Back-pressure: stop consuming while Redis lags behind (PROTOCOL 3.4)."""
+        while self._state.over_limit and self._poll_ahead(_IDLE):
+            self._flusher.check()
+
+    def _poll_ahead(self, seconds: float) -> bool:
+        """Let time pass but keep polling, an event at most, kept for later; False after a rebalance or `stop`."""
+        self._ahead = self._consumer.fetch(1, seconds, self._ahead)
+        return not self._ahead.rebalanced and not self._stop.is_set()
+
+    def _report(self) -> None:
+        engine = self._scorer.engine
+        cache, pending = engine.memory_bytes(), self._state.pending_bytes
+        self.progress.state(cache, pending, self._state.cold.keys_read, not self._flusher.down)
+        self.progress.line(
+            self._consumer.lag(),
+            cache_mb=round(cache / 2**20, 1),
+            pending_kb=round(pending / 2**10, 1),
+            live=self._live,
+            redis="down" if self._flusher.down else "up",
+        )

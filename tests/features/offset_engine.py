@@ -1,0 +1,176 @@
+"""An engine whose rows are the list of offsets folded, so that a lost, doubled or reordered event shows.
+
+The seam of FeatureEngine that SliceState uses, without features: the same trick as in the protocol's TLA+ model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from features.batch import Bools, Ints
+from features.compile import compile_plan
+from features.spec import Aggregation, Definitions, Entity, FeatureView, Field, Source
+
+SHARDS = 3
+
+
+def plan() -> Any:
+    """Cards have one slice, merchants one a partition."""
+    fields = (
+        Field(name="id", dtype="string"),
+        Field(name="at", dtype="timestamp"),
+        Field(name="card", dtype="string"),
+        Field(name="merchant", dtype="string"),
+    )
+    count = (Aggregation(function="count"),)
+    return compile_plan(
+        Definitions(
+            sources=(
+                Source(name="pay", topic="pay", event_id="id", event_time="at", fields=fields, key="card"),
+            ),
+            entities=(Entity(name="card", keys=("card",)), Entity(name="merchant", keys=("merchant",))),
+            views=(
+                FeatureView(name="c", source="pay", entity="card", aggregations=count, windows=("1d",)),
+                FeatureView(name="m", source="pay", entity="merchant", aggregations=count, windows=("1d",)),
+            ),
+        )
+    )
+
+
+@dataclass(frozen=True)
+class Event:
+    partition: int
+    offset: int
+    card: str
+    merchant: str
+
+    def key(self, entity: str) -> str:
+        return self.card if entity == "card" else self.merchant
+
+
+@dataclass
+class PreparedEvents:
+    events: list[Event]
+    names: dict[str, list[str]]
+
+    def group_events(self, group: int) -> Any:
+        entity = ENTITIES[group]
+        places = {name: place for place, name in enumerate(self.names[entity])}
+        return SimpleNamespace(
+            partition=np.array([event.partition for event in self.events], np.int64),
+            offset=np.array([event.offset for event in self.events], np.int64),
+            key=np.array([places[event.key(entity)] for event in self.events], np.int64),
+        )
+
+
+ENTITIES = [group.entity for group in plan().groups]
+
+
+def shard_of(entity: str, key: str) -> int:
+    return sum((entity + key).encode()) % SHARDS
+
+
+def encode(offsets: Iterable[int]) -> bytes:
+    return ",".join(map(str, offsets)).encode()
+
+
+def decode(data: bytes) -> list[int]:
+    return [int(text) for text in data.decode().split(",") if text]
+
+
+@dataclass
+class OffsetEngine:
+    shards: int = SHARDS
+    plan: Any = field(default_factory=plan)
+    rows: dict[tuple[str, str, str, int], list[int]] = field(default_factory=dict)
+    dirty: dict[tuple[str, str, str, int], None] = field(default_factory=dict)
+    loaded: set[tuple[str, str]] = field(default_factory=set)
+    read_at: dict[tuple[str, str], int] = field(default_factory=dict)
+    slots: list[tuple[str, str]] = field(default_factory=list)
+    foreign: set[tuple[str, str, str, int]] = field(default_factory=set)
+
+    def prepare(self, events: list[Event]) -> PreparedEvents:
+        names = {entity: sorted({event.key(entity) for event in events}) for entity in ENTITIES}
+        return PreparedEvents(events, names)
+
+    def _slot(self, entity: str, key: str) -> int:
+        if (entity, key) not in self.slots:
+            self.slots.append((entity, key))
+        return self.slots.index((entity, key))
+
+    def entity_keys(self, prepared: PreparedEvents) -> list[Any]:
+        return [
+            SimpleNamespace(
+                entity=entity,
+                slots=np.array([self._slot(entity, key) for key in keys], np.int64),
+                keys=keys,
+                shards=np.array([shard_of(entity, key) for key in keys], np.int64),
+                loaded=np.array([(entity, key) in self.loaded for key in keys], np.bool_),
+                foreign_read_at=np.array([self.read_at.get((entity, key), 0) for key in keys], np.int64),
+            )
+            for entity, keys in prepared.names.items()
+        ]
+
+    def load(self, entity: str, slots: Ints, slices: Any, foreign: Any, read_at_us: int) -> None:
+        keys = {slot: self.slots[slot][1] for slot in slots.tolist()}
+        for key in keys.values():
+            self.loaded.add((entity, key))
+            self.read_at[entity, key] = read_at_us
+            for gone in [row for row in self.foreign if row[:2] == (entity, key)]:
+                self.foreign.discard(gone)
+                self.rows.pop(gone)
+        for slot, source, partition, data in slices:
+            row = (entity, keys[slot], source, partition)
+            self.rows[row] = decode(data)
+            if (source, partition) in foreign:
+                self.foreign.add(row)
+
+    def fold(self, prepared: PreparedEvents, skip: dict[int, Bools] | None = None) -> None:
+        for group, entity in enumerate(ENTITIES):
+            for number, event in enumerate(prepared.events):
+                if skip is not None and group in skip and skip[group][number]:
+                    continue
+                key = event.key(entity)
+                assert (entity, key) in self.loaded, "folded into a key that was never read"
+                row = (entity, key, "pay", event.partition)
+                offsets = self.rows.setdefault(row, [])
+                if not offsets or event.offset > offsets[-1]:
+                    offsets.append(event.offset)
+                    self.dirty[row] = None
+
+    def take_dirty(self) -> Any:
+        rows, self.dirty = list(self.dirty), {}
+        return SimpleNamespace(
+            entity=[row[0] for row in rows],
+            key=[row[1] for row in rows],
+            source=[row[2] for row in rows],
+            partition=[row[3] for row in rows],
+            shard=[shard_of(row[0], row[1]) for row in rows],
+            data=[encode(self.rows[row]) for row in rows],
+        )
+
+    def drop_all(self) -> None:
+        for state in (self.rows, self.dirty, self.loaded, self.read_at, self.foreign):
+            state.clear()
+
+    def memory_bytes(self) -> int:
+        return len(self.rows)
+
+    def evict(self, to_bytes: int, base: Callable[[str, int], Ints]) -> None:
+        for entity, key in sorted(self.loaded):
+            own = [row for row in self.rows if row[:2] == (entity, key)]
+            kept = [row for row in own if row not in self.foreign and not self._stored(row, base)]
+            if not kept and self.memory_bytes() > to_bytes:
+                for row in own:
+                    self.rows.pop(row)
+                    self.foreign.discard(row)
+                self.loaded.discard((entity, key))
+
+    def _stored(self, row: tuple[str, str, str, int], base: Callable[[str, int], Ints]) -> bool:
+        stamp = self.rows[row][-1] + 1 if self.rows[row] else 0
+        return stamp <= int(base(row[2], row[3])[shard_of(row[0], row[1])])

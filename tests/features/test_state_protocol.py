@@ -1,0 +1,252 @@
+"""SliceState against the log: any order of commits, flushes, crashes, losses, evictions and takeovers.
+
+The oracle is the protocol's: every slice in the store is the fold of the log below its mark, and no mark is above
+the committed offset.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.strategies import booleans, integers, lists, sampled_from, tuples
+
+from features.cold_reads import LostWrites, NotOurs
+from features.state import Position, SliceState, StateSettings
+from features.store.base import Flush, Partition, ShardRead
+from features.store.layout import slice_name
+from features.store.memory import MemoryStore
+from tests.features.offset_engine import SHARDS, Event, OffsetEngine, decode, encode, shard_of
+
+PARTITIONS = 2
+CARDS = "abc"
+MERCHANTS = "xy"
+TIGHT = StateSettings(memory_limit=2, empty_flush_ms=0, idle_probe_ms=0, foreign_refresh_ms=0)
+
+
+class World(RuleBasedStateMachine):
+    """One worker over two partitions; another takes one partition over and gives it back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log: list[list[Event]] = [[] for _ in range(PARTITIONS)]
+        self.committed = [0] * PARTITIONS
+        self.store = MemoryStore(SHARDS)
+        self.clock = 1_000_000
+        self.late: list[list[Flush]] = []
+        self.snapshots: list[Any] = []
+
+    @initialize(
+        events=lists(
+            tuples(integers(0, PARTITIONS - 1), sampled_from(CARDS), sampled_from(MERCHANTS)),
+            min_size=1,
+            max_size=25,
+        )
+    )
+    def begin(self, events: list[tuple[int, str, str]]) -> None:
+        for partition, card, merchant in events:
+            log = self.log[partition]
+            log.append(Event(partition, len(log), f"{card}{partition}", merchant))
+        self.owned = list(range(PARTITIONS))
+        self.restart()
+
+    def now(self) -> int:
+        self.clock += 1
+        return self.clock
+
+    def restart(self) -> None:
+        self.engine = OffsetEngine()
+        self.state = SliceState(self.engine, self.store, {"pay": PARTITIONS}, TIGHT, self.now)  # type: ignore[arg-type]
+        self.recover()
+
+    def recover(self) -> None:
+        positions = {Partition("pay", one): Position(self.committed[one], 0) for one in self.owned}
+        self.starts = self.state.recover(positions)
+        self.replay_batch = 3
+        self.replay()
+
+    def replay(self) -> None:
+        cursors = dict(self.starts)
+        while self.state.replaying:
+            for one, state in self.state.owned.items():
+                if not state.replays:
+                    continue
+                ahead = self.log[one.number][cursors[one] : state.committed][: self.replay_batch]
+                cursors[one] = ahead[-1].offset + 1
+                try:
+                    self.state.replay(self.engine.prepare(ahead), {one: cursors[one]})  # type: ignore[arg-type]
+                except LostWrites:
+                    return self.recover()
+        return None
+
+    @rule(size=integers(1, 4), fails=booleans())
+    def work(self, size: int, fails: bool) -> None:
+        """A unit of work; one that fails is dropped with the cache."""
+        batch = [event for one in self.owned for event in self.log[one][self.committed[one] :][:size]]
+        if not batch:
+            return None
+        prepared = self.engine.prepare(batch)
+        try:
+            self.state.check()
+            self.state.load(prepared)  # type: ignore[arg-type]
+        except LostWrites:
+            return self.recover()
+        self.engine.fold(prepared)
+        for event in batch:
+            own = self.engine.rows["card", event.card, "pay", event.partition]
+            assert own == [
+                one.offset for one in self.slice_of("card", event.card, event.partition, own[-1] + 1)
+            ]
+        self.state.stage()
+        if fails:
+            return self.recover()
+        reached = {Partition("pay", event.partition): event.offset + 1 for event in batch}
+        for partition, offset in reached.items():
+            self.committed[partition.number] = offset
+        return self.state.committed(reached)
+
+    @rule(how=sampled_from(["answered", "unanswered", "later", "twice"]))
+    def flush(self, how: str) -> None:
+        epoch, flushes = self.state.take_flushes(everything=True)
+        if how == "later":
+            self.late.append(copy.deepcopy(flushes))
+        if how in ("unanswered", "later"):
+            if how == "unanswered":
+                self.store.flush(flushes)
+            self.state.not_flushed(epoch, flushes)
+            return
+        answers = self.store.flush(flushes)
+        if how == "twice":
+            self.store.flush(flushes)
+        self.state.flushed(epoch, flushes, answers)
+
+    @precondition(lambda self: self.late)
+    @rule()
+    def late_script_lands(self) -> None:
+        self.store.flush(self.late.pop(0))
+
+    @rule()
+    def crash(self) -> None:
+        self.restart()
+
+    @rule()
+    def snapshot(self) -> None:
+        self.snapshots.append(copy.deepcopy((self.store._marks, self.store._slices)))
+
+    @rule(place=integers(0, 9))
+    def fall_back(self, place: int) -> None:
+        """A failover to an older state, or to nothing."""
+        empty = ([{} for _ in range(SHARDS)], [{} for _ in range(SHARDS)])
+        chosen = self.snapshots[place] if place < len(self.snapshots) else empty
+        self.store._marks, self.store._slices = copy.deepcopy(chosen)
+
+    @rule(owned=sampled_from([[0], [1], [0, 1]]))
+    def rebalance(self, owned: list[int]) -> None:
+        self.owned = owned
+        self.recover()
+
+    def slice_of(self, entity: str, key: str, partition: int, below: int) -> list[Event]:
+        return [event for event in self.log[partition][:below] if event.key(entity) == key]
+
+    @invariant()
+    def marks_are_sound(self) -> None:
+        for shard, marks in enumerate(self.store._marks):
+            for partition, mark in marks.items():
+                assert mark.offset <= self.committed[partition.number]
+                self.slices_hold(shard, partition, mark.offset)
+
+    def slices_hold(self, shard: int, partition: Partition, below: int) -> None:
+        events = self.log[partition.number]
+        names = {(entity, event.key(entity)) for event in events[:below] for entity in ("card", "merchant")}
+        for entity, key in names:
+            if shard_of(entity, key) == shard:
+                stored = decode(self.store._slices[shard][slice_name(entity, key)][partition.field])
+                wanted = [event.offset for event in self.slice_of(entity, key, partition.number, len(events))]
+                assert stored == wanted[: len(stored)]
+                assert len(stored) >= sum(offset < below for offset in wanted)
+
+    def teardown(self) -> None:
+        """In the end all is in the store."""
+        if not hasattr(self, "owned"):
+            return
+        self.owned = list(range(PARTITIONS))
+        self.restart()
+        epoch, flushes = self.state.take_flushes(everything=True)
+        self.state.flushed(epoch, flushes, self.store.flush(flushes))
+        assert self.state.settled
+        for one, log in enumerate(self.log):
+            for event in log[: self.committed[one]]:
+                for entity in ("card", "merchant"):
+                    key = event.key(entity)
+                    name = slice_name(entity, key)
+                    wanted = encode(e.offset for e in self.slice_of(entity, key, one, self.committed[one]))
+                    (answer,) = self.store.read([ShardRead(shard_of(entity, key), [name])])
+                    assert answer.slices[0][Partition("pay", one).field] == wanted
+
+
+World.TestCase.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+TestStateProtocol = World.TestCase
+
+
+def test_a_mark_above_the_committed_offset_is_not_ours() -> None:
+    store = MemoryStore(SHARDS)
+    store.flush([Flush(Partition("pay", 0), 1, 0, 5, 0, 0)])
+    state = SliceState(OffsetEngine(), store, {"pay": 1}, TIGHT, lambda: 0)  # type: ignore[arg-type]
+    with pytest.raises(NotOurs):
+        state.recover({Partition("pay", 0): Position(4, 0)})
+    assert state.recover({Partition("pay", 0): Position(5, 0)}) == {Partition("pay", 0): 0}
+
+
+def test_answers_from_before_recover_are_ignored() -> None:
+    store = MemoryStore(SHARDS)
+    state = SliceState(OffsetEngine(), store, {"pay": 1}, TIGHT, lambda: 0)  # type: ignore[arg-type]
+    pay = Partition("pay", 0)
+    state.recover({pay: Position(0, 0)})
+    state.committed({pay: 7})
+    epoch, flushes = state.take_flushes(everything=True)
+    assert [flush.next for flush in flushes] == [7] * SHARDS
+    state.recover({pay: Position(7, 0)})
+    state.flushed(epoch, flushes, [7] * SHARDS)
+    assert state.owned[pay].base.tolist() == [0] * SHARDS
+
+
+def test_pending_rows_have_a_limit() -> None:
+    settings = StateSettings(pending_limit=500)
+    engine = OffsetEngine()
+    state = SliceState(engine, MemoryStore(SHARDS), {"pay": 1}, settings, lambda: 0)  # type: ignore[arg-type]
+    state.recover({Partition("pay", 0): Position(0, 0)})
+    for offset in range(3):
+        prepared = engine.prepare([Event(0, offset, f"c{offset}", "m")])
+        state.load(prepared)  # type: ignore[arg-type]
+        engine.fold(prepared)
+        state.stage()
+        state.committed({Partition("pay", 0): offset + 1})
+    assert state.over_limit
+    epoch, flushes = state.take_flushes(everything=True)
+    assert state.over_limit, "rows under way count"
+    state.flushed(epoch, flushes, [flush.next for flush in flushes])
+    assert not state.over_limit
+    assert state.pending_bytes == 0
+
+
+def test_stale_slices_of_others_are_known_by_the_time_of_their_mark() -> None:
+    store = MemoryStore(SHARDS)
+    other = Partition("pay", 1)
+    now = 100_000
+    shard = shard_of("merchant", "x")
+    store.flush([Flush(other, shard, 0, 1, 0, now - 6_000, {b"merchant:x": encode([0])})])
+    engine = OffsetEngine()
+    state = SliceState(engine, store, {"pay": 2}, StateSettings(), lambda: now)  # type: ignore[arg-type]
+    state.recover({Partition("pay", 0): Position(0, 0)})
+    prepared = engine.prepare([Event(0, 0, "a", "x")])
+    state.load(prepared)  # type: ignore[arg-type]
+    assert engine.rows["merchant", "x", "pay", 1] == [0]
+    keys = engine.entity_keys(prepared)
+    merchant = next(one for one in keys if one.entity == "merchant")
+    card = next(one for one in keys if one.entity == "card")
+    assert state.cold.stale("merchant", merchant.shards, 5_000).tolist() == [True]
+    assert state.cold.stale("merchant", merchant.shards, 7_000).tolist() == [False]
+    assert state.cold.stale("card", card.shards, 5_000).tolist() == [False]
