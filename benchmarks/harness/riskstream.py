@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from importlib.metadata import version
@@ -82,3 +81,39 @@ def contents(model: Path, plan: str) -> Contents:
         golden={name: matrix[:, place].tolist() for place, name in enumerate(FEATURES)},
         golden_scores=stored["scores"][rows].tolist(),
     )
+
+
+def make_project(run: Run, delivery: str, ordinal: int) -> Path:
+    """A project folder for one worker: settings, definitions, policy, registry with the forest."""
+    folder = run.folder / f"project-{ordinal}"
+    folder.mkdir()
+    shutil.copy(DEFINITIONS, folder / "definitions.py")
+    (folder / "policy.toml").write_text(POLICY.format(threshold=run.threshold))
+    settings = SETTINGS.format(run=run, delivery=delivery, ordinal=ordinal)
+    (folder / "riskstream.toml").write_text(settings)
+    os.environ["BENCH_INPUT"] = run.input_topic
+    plan = compile_plan(load_definitions(folder / "definitions.py"))
+    registry = folder / "registry"
+    bundle.write(str(registry / "forest" / "1"), contents(run.model, plan.fingerprint))
+    Registry(str(registry)).promote("forest", "1", "champion")
+    return folder
+
+
+def command(run: Run, delivery: str, ordinal: int = 0) -> list[str]:
+    """The command line of one worker, its project made."""
+    folder = make_project(run, delivery, ordinal)
+    return [str(COMMAND), "worker", "--config", str(folder / "riskstream.toml")]
+
+
+def _contender(delivery: str) -> Contender:
+    return Contender(
+        name=f"riskstream {delivery}",
+        delivery=delivery,
+        warm=60_000,
+        events=300_000,
+        command=lambda run: command(run, delivery),
+        versions=lambda: {"riskstream": version("riskstream"), **versions()},
+    )
+
+
+RISKSTREAM: tuple[Contender, ...] = (_contender("exactly_once"), _contender("at_least_once"))
