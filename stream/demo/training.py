@@ -30,7 +30,7 @@ HISTORY_DAYS = 42
 LOAN_HISTORY_DAYS = 300
 WARM_DAYS = 14
 HELD_OUT_DAYS = 9
-HONEST_ROWS = 15_000
+HONEST_ROWS = 12_000
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, and how many of how many parts are done."""
 
@@ -75,7 +75,7 @@ def prepare(seed: int, progress: Progress) -> Path:
         return folder
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "history").mkdir(parents=True)
-    for name in ("definitions.py", "riskstream.toml"):
+    for name in ("definitions.py", "riskstream.toml", "reasons.toml"):
         shutil.copy(PROJECT / name, folder)
     _make(folder, seed, progress)
     (folder / "complete").touch()
@@ -158,7 +158,7 @@ def _train(
 
     forest = ModelSettings(
         algorithm="forest",
-        parameters={"n_estimators": 100, "max_depth": 9, "min_samples_leaf": 4, "max_features": "sqrt"},
+        parameters={"n_estimators": 60, "max_depth": 9, "min_samples_leaf": 4, "max_features": "sqrt"},
     )
     settings = TrainSettings(data=DataSettings(source=task.source), models={task.model: forest})
     path = train(

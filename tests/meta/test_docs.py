@@ -110,3 +110,23 @@ def test_the_map_names_every_folder():
         for path in (ROOT / package).glob("*/__init__.py")
     ]
     assert [folder for folder in folders if f"`{folder}/`" not in text] == []
+
+
+def test_commands_in_pages_exist():
+    from typer.main import get_command
+
+    from stream.cli import app
+
+    known = {path.removeprefix("riskstream ") for path in command_paths(get_command(app), "riskstream")}
+    groups = {command.split()[0] for command in known}
+    wrong = []
+    for page in PAGES:
+        code = re.findall(r"`(?:[\w./]*/)?riskstream ([a-z]+)(?: ([a-z-]+))?", page.read_text())
+        code += re.findall(
+            r"^ {4,}(?:[\w./]*/)?riskstream ([a-z]+)(?: ([a-z-]+))?", page.read_text(), re.MULTILINE
+        )
+        for group, sub in code:
+            nested = {command.split()[1] for command in known if command.startswith(f"{group} ")}
+            if group not in groups or (nested and sub and sub not in nested):
+                wrong.append(f"{page.name}: riskstream {group} {sub}")
+    assert wrong == []

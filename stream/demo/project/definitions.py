@@ -225,5 +225,5 @@ definitions = Definitions(
     views=views,
     profiles=profiles,
     derived=derived,
-    capacity=256,
+    capacity=128,
 )
