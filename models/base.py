@@ -71,6 +71,11 @@ class Model(Protocol):
         """The ordinary value of each input, None where that is "missing"."""
         ...
 
+    @property
+    def thresholds(self) -> Mapping[str, float]:
+        """Named operating points that a policy may refer to."""
+        ...
+
     def score(self, features: FeatureMatrix) -> Floats:
         """float64[n]: probability of the bad outcome for each row, in [0, 1]. Does not block on I/O."""
         ...

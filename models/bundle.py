@@ -67,6 +67,11 @@ class LoadedModel:
         """The ordinary value of each input."""
         return self.manifest.baseline
 
+    @property
+    def thresholds(self) -> Mapping[str, float]:
+        """Named operating points, chosen at training."""
+        return self.manifest.thresholds
+
     def score(self, features: FeatureMatrix) -> Floats:
         """float64[n]: probability of the bad outcome for each row."""
         return self.runner.run(from_matrix(features, self.signature))

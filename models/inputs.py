@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from features.batch import FeatureMatrix
 from models.base import ModelInputs, Signature, Texts
@@ -16,6 +17,19 @@ def from_matrix(features: FeatureMatrix, signature: Signature) -> ModelInputs:
         features.matrix(signature.numeric),
         {name: as_texts(features.column(name)) for name in signature.categorical},
     )
+
+
+def from_rows(features: FeatureMatrix, signature: Signature, rows: NDArray[np.intp]) -> ModelInputs:
+    """The same for some rows only."""
+    numeric = np.empty((len(rows), len(signature.numeric)), dtype=np.float32)
+    for place, name in enumerate(signature.numeric):
+        numeric[:, place] = np.asarray(features.column(name))[rows]
+    texts: dict[str, Texts] = {}
+    for name in signature.categorical:
+        column = features.column(name)
+        picked = [column[row] for row in rows.tolist()] if isinstance(column, list) else column[rows]
+        texts[name] = as_texts(picked)
+    return ModelInputs(numeric, texts)
 
 
 def from_columns(columns: Mapping[str, Sequence[float | str | None]], signature: Signature) -> ModelInputs:

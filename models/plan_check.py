@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
+from features.naming import feature_name
 from features.plan import Plan
 from models.errors import BundleRefused
 from models.manifest import Manifest
@@ -40,15 +41,13 @@ def protected_features(plan: Plan, source: str, allowed: frozenset[str] = frozen
     """Protected columns, and every feature of a source that is made from one."""
     protected = {name for name in plan.definitions.protected if name not in allowed}
     reader = plan.readers[source]
-    for feature in reader.features:
-        group = plan.groups[feature.group]
-        slot = group.slots[feature.slot]
-        reads = [group.value_columns[slot.value]] if slot.value >= 0 else []
-        reads += [group.token_columns[slot.token]] if slot.token >= 0 else []
-        for number in (slot.where, group.slots[feature.of_slot].where if feature.of_slot >= 0 else -1):
-            reads += _columns(group.conditions[number]) if number >= 0 else []
-        if protected.intersection(reads) and feature.name not in allowed:
-            protected.add(feature.name)
+    for view in plan.definitions.views:
+        for aggregation in view.aggregations:
+            conditions = [sql for sql in (aggregation.where or view.where, aggregation.of) if sql]
+            reads = {aggregation.column, *(name for sql in conditions for name in _columns(sql))}
+            if protected & reads:
+                names = {feature_name(view, aggregation, w) for w in aggregation.windows or view.windows}
+                protected |= names - allowed
     for profile in reader.profiles:
         protected |= {
             f"{field.name}_of_{profile.entity}"

@@ -41,6 +41,11 @@ class RulesOnly:
         """No inputs, no baselines."""
         return {}
 
+    @property
+    def thresholds(self) -> Mapping[str, float]:
+        """No operating points."""
+        return {}
+
     def score(self, features: FeatureMatrix) -> Floats:
         """Zeros."""
         return np.zeros(len(features), dtype=np.float64)

@@ -1,0 +1,153 @@
+"""The decision policy: scores in, approve / review / decline with reasons out.
+
+A policy is read from a TOML file (docs/reference/policy.md) with the reason catalogue and list files
+that it names. Conditions run as vectorised SQL; only alerts are looked at one by one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from features.batch import FeatureMatrix, Floats
+from features.plan import Plan
+from models.base import Model
+from models.decision import catalogue, settings, thresholds
+from models.decision.catalogue import Catalogue
+from models.decision.decisions import Decisions, Mode
+from models.decision.memory import SourceMemory
+from models.decision.reasons import Limits
+from models.decision.rules import compile_rules
+from models.decision.settings import PolicyFile, SourcePolicy
+from models.decision.source_decider import SourceDecider
+from models.errors import PolicyError
+from models.plan_check import protected_features
+
+
+class Policy:
+    """A loaded policy. Not thread-safe: the thread that scores decides.
+
+    `version` is the SHA-256 (16 hex digits) of the policy file and of every file that it names.
+    """
+
+    def __init__(self, version: str, deciders: Mapping[str, SourceDecider]) -> None:
+        self.version = version
+        self._deciders = dict(deciders)
+
+    def decide(
+        self,
+        features: FeatureMatrix,
+        score: Floats,
+        model: Model,
+        mode: Mode = "live",
+        remember: bool = True,
+    ) -> Decisions:
+        """One decision a row, alerts with reasons.
+
+        Without `remember` the events leave no trace in suppression and budget (questions, not events).
+        """
+        decider = self._deciders[features.batch.source.name]
+        decisions = decider.decide(features, score, model, mode, remember)
+        decisions.policy = self.version
+        return decisions
+
+    def check_model(self, source: str, model: Model) -> None:
+        """Raise PolicyError when the policy needs a threshold that the model's bundle does not have."""
+        thresholds.check_names(self._deciders[source].policy, model, f"sources.{source}")
+
+    def adopt(self, old: Policy) -> None:
+        """Go on with what another version of this policy remembers (hot reload)."""
+        for source, decider in self._deciders.items():
+            before = old._deciders.get(source)
+            if before is not None:
+                decider.memory.adopt(before.memory, decider.policy, before.policy)
+
+    def source(self, name: str) -> SourcePolicy:
+        """The settings of one source."""
+        return self._deciders[name].policy
+
+
+def load_policy(path: str | Path, plan: Plan) -> Policy:
+    """Read a policy and check it against the plan; PolicyError or DefinitionError names the place."""
+    file = Path(path)
+    content = read_policy(file)
+    parsed = settings.parse(content[file], file)
+    known = _catalogue(parsed, file, content)
+    deciders = {
+        name: _decider(name, policy, parsed, known, plan, file) for name, policy in parsed.sources.items()
+    }
+    unsaid = sorted(set(plan.readers) - set(deciders))
+    if unsaid:
+        raise PolicyError(f"{file} sources", f"says nothing about `{unsaid[0]}`, which is scored")
+    return Policy(_version(content), deciders)
+
+
+def read_policy(file: Path) -> dict[Path, bytes]:
+    """The policy file and every file that it names, by path."""
+    content = {file: _read(file, str(file))}
+    parsed = settings.parse(content[file], file)
+    if parsed.reasons.catalogue is not None:
+        named = file.parent / parsed.reasons.catalogue
+        content[named] = _read(named, f"{file} reasons.catalogue")
+    for source, policy in parsed.sources.items():
+        for number, listed in enumerate(policy.lists):
+            if listed.file is not None:
+                named = file.parent / listed.file
+                content[named] = _read(named, f"{file} sources.{source}.lists[{number}].file")
+    return content
+
+
+def policy_version(path: str | Path) -> str:
+    """What `Policy.version` would be if the file were loaded now."""
+    return _version(read_policy(Path(path)))
+
+
+def _version(content: Mapping[Path, bytes]) -> str:
+    digest = hashlib.sha256()
+    for data in content.values():
+        digest.update(hashlib.sha256(data).digest())
+    return digest.hexdigest()[:16]
+
+
+def _read(file: Path, place: str) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise PolicyError(place, f"{file}: {error.strerror}") from error
+
+
+def _catalogue(parsed: PolicyFile, file: Path, content: Mapping[Path, bytes]) -> Catalogue:
+    if parsed.reasons.catalogue is None:
+        return Catalogue({})
+    named = file.parent / parsed.reasons.catalogue
+    return catalogue.parse(content[named], named)
+
+
+def _decider(
+    name: str, policy: SourcePolicy, parsed: PolicyFile, known: Catalogue, plan: Plan, file: Path
+) -> SourceDecider:
+    place = f"{file} sources.{name}"
+    if name not in plan.readers:
+        scored = ", ".join(sorted(plan.readers))
+        raise PolicyError(place, f"no such scored source; known: {scored}")
+    keys: tuple[str, ...] = ()
+    if policy.suppress is not None:
+        keys = plan.readers[name].entity_keys.get(policy.suppress.entity, ())
+        if not keys:
+            raise PolicyError(
+                f"{place}.suppress.entity", f"`{name}` has no entity `{policy.suppress.entity}`"
+            )
+    reasons = parsed.reasons
+    return SourceDecider(
+        policy=policy,
+        rules=compile_rules(policy, name, plan, file.parent, place),
+        catalogue=known,
+        limits=Limits(
+            most=reasons.most,
+            least=reasons.least,
+            forbidden=protected_features(plan, name, frozenset(reasons.allow_protected)),
+        ),
+        suppress_keys=keys,
+        memory=SourceMemory.fresh(policy),
+    )

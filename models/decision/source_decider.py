@@ -1,0 +1,158 @@
+"""Decides the rows of one source: thresholds, budget, rules, lists, release, suppression, reasons."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.batch import Bools, Column, FeatureMatrix, Floats
+from features.key_texts import key_texts
+from models.base import Model
+from models.decision import adverse_action, reasons, thresholds
+from models.decision.catalogue import Catalogue
+from models.decision.decisions import Decisions, Mode, Reason
+from models.decision.memory import SourceMemory
+from models.decision.reasons import Explained, Limits
+from models.decision.rules import Outcome, RuleSet
+from models.decision.settings import LEVELS, SourcePolicy
+
+APPROVE, REVIEW, DECLINE = 0, 1, 2
+_HASH_RANGE = float(2**64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceDecider:
+    """One source's part of a policy, compiled against a plan."""
+
+    policy: SourcePolicy
+    rules: RuleSet
+    catalogue: Catalogue
+    limits: Limits
+    suppress_keys: tuple[str, ...]
+    memory: SourceMemory
+
+    def decide(
+        self, features: FeatureMatrix, score: Floats, model: Model, mode: Mode, remember: bool
+    ) -> Decisions:
+        """One decision a row; `remember` keeps what suppression and budget need."""
+        outcome = self.rules.evaluate(features, score)
+        decision, threshold = self._by_score(features, score, model, outcome, remember)
+        released = self._release(features, decision, outcome)
+        decision[released] = APPROVE
+        _apply_rules(decision, outcome)
+        rows = np.flatnonzero(decision)
+        explained = reasons.explain(features, score, rows, model)
+        told = self._reasons(decision, rows, explained, outcome)
+        suppressed = self._suppress(features, decision, rows, remember)
+        return Decisions(
+            features=features,
+            model=model.version,
+            mode=mode,
+            policy="",
+            score=score,
+            threshold=threshold,
+            decision=decision,
+            severity=self._severity(features, score, decision),
+            alert=(decision > APPROVE) & ~suppressed,
+            suppressed=suppressed,
+            rules_hit=self._hits(outcome),
+            reasons=told,
+            released=released if self.policy.release else None,
+        )
+
+    def _by_score(
+        self, features: FeatureMatrix, score: Floats, model: Model, outcome: Outcome, remember: bool
+    ) -> tuple[NDArray[np.int8], Floats]:
+        review, decline = thresholds.rows(self.policy, features, model, outcome.segments)
+        declined = score >= decline
+        if self.memory.budgets is not None:
+            free = ~declined & (outcome.action < 0)
+            reviewed, review = self.memory.budgets.decide(features, score, free, remember)
+        else:
+            reviewed = score >= review
+        decision = reviewed.astype(np.int8)
+        decision[declined] = DECLINE
+        return decision, np.minimum(review, decline)
+
+    def _release(self, features: FeatureMatrix, decision: NDArray[np.int8], outcome: Outcome) -> Bools:
+        released = np.zeros(len(decision), dtype=np.bool_)
+        release = self.policy.release
+        if release is not None and release.share > 0.0:
+            for row in np.flatnonzero((decision == DECLINE) & (outcome.action != DECLINE)).tolist():
+                released[row] = _draw(features.batch.event_ids[row], release.salt) < release.share
+        return released
+
+    def _reasons(
+        self, decision: NDArray[np.int8], rows: NDArray[np.intp], explained: Explained, outcome: Outcome
+    ) -> dict[int, tuple[Reason, ...]]:
+        told: dict[int, tuple[Reason, ...]] = {}
+        for place, row in enumerate(rows.tolist()):
+            by_rule = self._rule_reasons(outcome, row)
+            ranked = reasons.rank(explained, place, self.catalogue, self.limits)
+            if self.policy.adverse_action is not None and decision[row] == DECLINE:
+                most = self.policy.adverse_action.most
+                ranked = adverse_action.hold_together(explained, place, ranked[:most])
+                if not ranked and not by_rule:
+                    decision[row] = REVIEW
+                    ranked = (reasons.COMBINATION_REASON,)
+            if by_rule and not any(reason.feature for reason in ranked):
+                ranked = ()
+            told[row] = by_rule + ranked
+        return told
+
+    def _rule_reasons(self, outcome: Outcome, row: int) -> tuple[Reason, ...]:
+        return tuple(
+            replace(reasons.COMBINATION_REASON, code=self.rules.names[k], text=self.rules.texts[k])
+            for k in reversed(self.rules.order)
+            if outcome.hits[k][row] and self.rules.actions[k] > APPROVE
+        )
+
+    def _suppress(
+        self, features: FeatureMatrix, decision: NDArray[np.int8], rows: NDArray[np.intp], remember: bool
+    ) -> Bools:
+        suppressed = np.zeros(len(decision), dtype=np.bool_)
+        if self.memory.alerts is not None and len(rows):
+            picked = {name: _take(features.batch.columns[name], rows) for name in self.suppress_keys}
+            keys = key_texts([picked[name] for name in self.suppress_keys])
+            ids = [features.batch.event_ids[row] for row in rows.tolist()]
+            times = features.batch.event_time[rows]
+            suppressed[rows] = self.memory.alerts.suppress(keys, ids, times, decision[rows], remember)
+        return suppressed
+
+    def _severity(
+        self, features: FeatureMatrix, score: Floats, decision: NDArray[np.int8]
+    ) -> NDArray[np.int8]:
+        bands = self.policy.severity
+        edges = [bands.medium, bands.high, bands.critical]
+        severity = 1 + np.searchsorted(edges, score, side="right")
+        exposure = thresholds.exposure_of(features) if bands.exposure else None
+        if exposure is not None:
+            for level, name in enumerate(LEVELS, start=2):
+                edge = bands.exposure.get(name, np.inf)
+                severity = np.where(exposure >= edge, np.maximum(severity, level), severity)
+        return np.where(decision > APPROVE, severity, 0).astype(np.int8)
+
+    def _hits(self, outcome: Outcome) -> dict[int, tuple[str, ...]]:
+        hits: dict[int, tuple[str, ...]] = {}
+        for name, held in zip(self.rules.names, outcome.hits, strict=True):
+            for row in np.flatnonzero(held).tolist():
+                hits[row] = (*hits.get(row, ()), name)
+        return hits
+
+
+def _apply_rules(decision: NDArray[np.int8], outcome: Outcome) -> None:
+    decision[outcome.action == APPROVE] = APPROVE
+    np.maximum(decision, outcome.action, out=decision)
+
+
+def _draw(event_id: str, salt: str) -> float:
+    """A number in [0, 1) that the event's id alone decides."""
+    digest = hashlib.blake2b(event_id.encode(), digest_size=8, key=salt.encode()[:64]).digest()
+    return int.from_bytes(digest, "big") / _HASH_RANGE
+
+
+def _take(column: Column, rows: NDArray[np.intp]) -> Column:
+    return [column[row] for row in rows.tolist()] if isinstance(column, list) else column[rows]
