@@ -28,9 +28,10 @@ def _texts(column: Column) -> list[str | None]:
         return column
     known = np.isfinite(column)
     whole = np.where(known, column, 0).astype(np.int64)
-    return [
-        str(value) if there else None for value, there in zip(whole.tolist(), known.tolist(), strict=True)
-    ]
+    texts: list[str | None] = list(map(str, whole.tolist()))
+    for row in np.flatnonzero(~known).tolist():
+        texts[row] = None
+    return texts
 
 
 def _joined(row: tuple[str | None, ...]) -> str | None:
