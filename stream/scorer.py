@@ -24,8 +24,14 @@ from models.decision.decisions import Decisions, Mode
 class Policy(Protocol):
     """Turns scores into decisions; never blocks."""
 
-    def decide(self, features: FeatureMatrix, score: Floats, model: Model, mode: Mode) -> Decisions:
-        """One decision a row, reasons of the alerts included."""
+    def decide(
+        self, features: FeatureMatrix, score: Floats, model: Model, mode: Mode, remember: bool = True
+    ) -> Decisions:
+        """One decision a row, reasons of the alerts included; without `remember` a mere question."""
+        ...
+
+    def check_model(self, source: str, model: Model) -> None:
+        """Raise PolicyError when the policy needs what the model does not have."""
         ...
 
 
@@ -106,10 +112,13 @@ class Scorer:
             raise ConfigurationError(
                 f"models.routes.{source}: model `{model.version.name}` {made}; route it there"
             )
+        self.policy.check_model(source, model)
         self._routes[source] = model
 
     def set_policy(self, policy: Policy) -> None:
         """Decide by another policy from the next batch on."""
+        for source, model in self._routes.items():
+            policy.check_model(source, model)
         self.policy = policy
 
     def score(self, events: MicroBatch | Prepared) -> list[Decisions]:
@@ -120,19 +129,19 @@ class Scorer:
     def peek(self, events: MicroBatch | Prepared) -> list[Decisions]:
         """What `score` would say, were the events next; changes nothing."""
         prepared = self.engine.prepare(events) if isinstance(events, MicroBatch) else events
-        return self.decide(self.engine.peek(prepared).values())
+        return self.decide(self.engine.peek(prepared).values(), remember=False)
 
-    def decide(self, matrices: Iterable[FeatureMatrix]) -> list[Decisions]:
-        """Decisions on matrices that the engine has read."""
-        return [self._decide(self.complete(matrix)) for matrix in matrices if len(matrix)]
+    def decide(self, matrices: Iterable[FeatureMatrix], *, remember: bool = True) -> list[Decisions]:
+        """Decisions on matrices that the engine has read; without `remember` they leave no trace."""
+        return [self._decide(self.complete(matrix), remember) for matrix in matrices if len(matrix)]
 
     def complete(self, matrix: FeatureMatrix) -> FeatureMatrix:
         """The matrix with profiles joined and derived features computed: all that a model may ask for."""
         return self._derived.add(matrix if self._profiles is None else self._profiles.join(matrix))
 
-    def _decide(self, matrix: FeatureMatrix) -> Decisions:
+    def _decide(self, matrix: FeatureMatrix, remember: bool) -> Decisions:
         model = self.model(matrix.batch.source.name)
-        return self.policy.decide(matrix, model.score(matrix), model, self.mode)
+        return self.policy.decide(matrix, model.score(matrix), model, self.mode, remember)
 
     def _refuse_missing_profiles(self) -> None:
         for reader in self.plan.readers.values():

@@ -79,7 +79,13 @@ PLAN = compile_plan(DEFINITIONS)
 class Threshold:
     """Review from 0.5 on."""
 
-    def decide(self, features: FeatureMatrix, score: Floats, model: Model, mode: Mode) -> Decisions:
+    def check_model(self, source: str, model: Model) -> None:
+        if model.version.name == "refused":
+            raise ConfigurationError("the policy wants another model")
+
+    def decide(
+        self, features: FeatureMatrix, score: Floats, model: Model, mode: Mode, remember: bool = True
+    ) -> Decisions:
         word = (score >= 0.5).astype(np.int8)
         return Decisions(
             features=features,
@@ -102,6 +108,10 @@ class Usual:
     name: str = "usual"
     source: str = "payments"
     baseline: Mapping[str, float | str | None] = field(default_factory=dict)
+
+    @property
+    def thresholds(self) -> Mapping[str, float]:
+        return {}
 
     @property
     def version(self) -> ModelVersion:
@@ -163,6 +173,13 @@ def test_a_swap_takes_effect_with_the_next_batch():
     one.swap("payments", Usual("new"))
     second = one.score(batch(1, first=1))
     assert (first[0].model.name, second[0].model.name) == ("old", "new")
+
+
+def test_a_model_that_the_policy_refuses_is_not_swapped_in():
+    one = scorer(payments=Usual("old"))
+    with pytest.raises(ConfigurationError, match="wants another model"):
+        one.swap("payments", Usual("refused"))
+    assert one.score(batch(1))[0].model.name == "old"
 
 
 def test_routes_that_cannot_be():
