@@ -79,7 +79,7 @@ model-check: servers  ## check the protocol's TLA+ model
 	bash $(MODEL_CHECK)/check.sh
 
 schemas: install  ## write the generated reference pages and JSON Schemas anew
-	$(PY) -m stream.reference
+	$(PY) docs/reference/generate.py
 
 constraints: $(VENV)/bin/python  ## resolve every dependency anew and pin what came out
 	$(PY) -m pip install --quiet --upgrade --upgrade-strategy eager --editable '.[dev]'
