@@ -37,6 +37,7 @@ def _run(file: Path) -> ModuleType:
         raise ConfigurationError(f"definitions file `{file}` is not a Python file")
     module = importlib.util.module_from_spec(spec)
     folder = str(file.resolve().parent)
+    before = set(sys.modules)
     sys.path.insert(0, folder)
     try:
         spec.loader.exec_module(module)
@@ -46,7 +47,16 @@ def _run(file: Path) -> ModuleType:
         raise DefinitionError(_place(file, error), f"{type(error).__name__}: {_reason(error)}") from error
     finally:
         sys.path.remove(folder)
+        _forget(folder, set(sys.modules) - before)
     return module
+
+
+def _forget(folder: str, names: set[str]) -> None:
+    """Let go of what was imported from beside the file, so that another project's files can have its names."""
+    for name in names:
+        place = getattr(sys.modules[name], "__file__", None)
+        if place is not None and str(Path(place).resolve().parent) == folder:
+            del sys.modules[name]
 
 
 def _place(file: Path, error: Exception) -> str:

@@ -36,6 +36,13 @@ def test_a_project_may_import_files_beside_it(tmp_path: Path) -> None:
     before = list(sys.path)
     assert load_definitions(file).sources[0].name == "s"
     assert sys.path == before
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "project_fields.py").write_text(
+        (tmp_path / "project_fields.py").read_text().replace("'id'", "'uid'")
+    )
+    (other / "definitions.py").write_text(file.read_text().replace("'id'", "'uid'"))
+    assert load_definitions(other / "definitions.py").sources[0].fields[0].name == "uid"
 
 
 @pytest.mark.parametrize(
