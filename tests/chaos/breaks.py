@@ -1,0 +1,66 @@
+"""Switches rules of the protocol off in this process, so that the chaos driver can show that it notices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from confluent_kafka import TopicPartition
+
+from features.state import SliceState
+from features.store import layout
+from stream.kafka.transaction import ExactlyOnce, Outputs, produce
+
+NAMES = ("mark_check", "transaction", "muted_replay")
+
+
+def apply(name: str) -> None:
+    """Break one rule; none for an empty name."""
+    if name == "mark_check":
+        _no_mark_check()
+    elif name == "transaction":
+        ExactlyOnce._deliver = _outputs_alone  # type: ignore[method-assign]
+    elif name == "muted_replay":
+        SliceState.recover = _without_replay  # type: ignore[method-assign]
+    elif name:
+        raise ValueError(f"CHAOS_BREAK: expected one of {NAMES}, got {name!r}")
+
+
+def _no_mark_check() -> None:
+    """Any flush is applied, whatever it builds on (against PROTOCOL 3.2)."""
+    from features.store import redis_store
+
+    checks = layout.FLUSH_SCRIPT.split(b"\n")
+    kept = [line for line in checks if b"return -1" not in line]
+    redis_store.FLUSH_SCRIPT = b"\n".join(kept)
+
+
+def _outputs_alone(self: Any, outputs: Outputs, offsets: list[TopicPartition], metadata: Any) -> None:
+    """Outputs and offsets in two transactions (against PROTOCOL 2.3)."""
+    from stream.kafka.faults import point
+
+    producer = self._producer
+    for step in ("outputs", "offsets"):
+        producer.begin_transaction()
+        self._open = True
+        if step == "outputs":
+            for topic, records in outputs:
+                produce(producer, topic, records)
+        else:
+            point("before_send_offsets")
+            producer.send_offsets_to_transaction(offsets, metadata)
+            point("after_send_offsets")
+        producer.commit_transaction()
+        self._open = False
+    point("after_commit")
+
+
+_recover = SliceState.recover
+
+
+def _without_replay(self: SliceState, positions: Mapping[Any, Any]) -> dict[Any, int]:
+    """Go on at the committed offset with whatever Redis holds (against PROTOCOL 5.5)."""
+    _recover(self, positions)
+    for one in self.owned.values():
+        one.cursor = one.committed
+    return {partition: one.committed for partition, one in self.owned.items()}

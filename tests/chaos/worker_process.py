@@ -1,0 +1,47 @@
+"""A worker of the chaos job as a process: `python -m tests.chaos.worker_process CONFIG`.
+
+`CHAOS_BREAK` switches a rule of the protocol off, to show that the driver notices: that is why it is here and not in
+the product.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from features.errors import FencedError, RiskstreamError
+from features.store.redis_store import RedisStore
+from stream import logs
+from stream.build import make_store
+from stream.config import load
+from stream.kafka.worker import Worker
+from tests.chaos import breaks, job
+
+
+def main(path: Path) -> int:
+    """Work until SIGTERM."""
+    logs.configure("info")
+    breaks.apply(os.environ.get("CHAOS_BREAK", ""))
+    config = load(path)
+    store = make_store(config)
+    assert isinstance(store, RedisStore)
+    prefix = os.environ["CHAOS_TOPICS"] + "-"
+    worker = Worker(config, job.scorer(prefix), store, job.decoders(prefix))
+    signal.signal(signal.SIGTERM, lambda *_: worker.stop())
+    try:
+        worker.run()
+    except FencedError as error:
+        sys.stderr.write(f"fenced: {error}\n")
+        return 3
+    except RiskstreamError as error:
+        sys.stderr.write(f"stopped: {error}\n")
+        return 2
+    finally:
+        store.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,283 @@
+"""Topics, worker processes and what they left behind: what the chaos driver and integration tests stand on."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+
+from features.store.base import Partition, ShardRead
+from features.store.layout import slice_name
+from features.store.redis_store import RedisSettings, RedisStore
+from tests.chaos.job import PARTITIONS, SHARDS, Produced, Reference, compared
+from tests.servers.process import wait_until
+
+ROOT = Path(__file__).resolve().parents[2]
+
+CONFIG = """
+[project]
+name = "{name}"
+[kafka]
+bootstrap_servers = "{kafka}"
+[kafka.consumer]
+"session.timeout.ms" = {session_ms}
+"heartbeat.interval.ms" = 300
+[redis]
+url = "{redis}"
+timeout_ms = 1000
+[topics]
+alerts = "{name}-alerts"
+dead_letters = "{name}-dead"
+[worker]
+delivery = "{delivery}"
+ordinal = {ordinal}
+shards = {shards}
+batch_size = {batch}
+flush_interval_ms = 200
+dead_letter_ratio = 1.0
+dead_letter_consecutive = 0
+log_interval_s = 2.0
+memory_limit_mb = {memory_mb}
+"""
+
+
+@dataclass(slots=True)
+class Findings:
+    """How a run differs from the reference."""
+
+    alerts: int = 0
+    lost: int = 0
+    duplicated: int = 0
+    different: int = 0
+    state_different: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    @property
+    def failures(self) -> list[str]:
+        """Empty when all is as it must be."""
+        found = {name: getattr(self, name) for name in ("lost", "duplicated", "different", "state_different")}
+        said = [f"{count} {name}" for name, count in found.items() if count]
+        return said + self.examples if said else []
+
+
+class WorkerProcess:
+    """One worker; its log is a file."""
+
+    def __init__(self, config: Path, log: Path, environment: Mapping[str, str]) -> None:
+        self.log = log
+        with log.open("ab") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "tests.chaos.worker_process", str(config)],
+                cwd=ROOT,
+                env={**os.environ, **environment},
+                stdout=out,
+                stderr=out,
+            )
+
+    @property
+    def running(self) -> bool:
+        return self.process.poll() is None
+
+    def signal(self, number: signal.Signals) -> None:
+        if self.running:
+            self.process.send_signal(number)
+
+    def wait(self, seconds: float) -> int:
+        return self.process.wait(seconds)
+
+
+class World:
+    """Topics of their own on a shared broker; workers that share a group; a Redis namespace."""
+
+    def __init__(
+        self,
+        kafka: str,
+        redis_url: str,
+        directory: Path,
+        make_topic: Callable[..., str],
+        *,
+        delivery: str = "exactly_once",
+        batch: int = 500,
+        session_ms: int = 1_500,
+        memory_mb: int = 64,
+    ) -> None:
+        self.name = f"w{secrets.token_hex(4)}"
+        self.kafka = kafka
+        self.redis_url = redis_url
+        self.directory = directory
+        self.settings: dict[str, object] = {
+            "delivery": delivery, "batch": batch, "session_ms": session_ms, "memory_mb": memory_mb,
+        }  # fmt: skip
+        self.workers: list[WorkerProcess] = []
+        self.produced: dict[tuple[str, int], int] = {}
+        for topic in ("tx", "labels"):
+            make_topic(f"{self.name}-{topic}", partitions=PARTITIONS)
+        for topic in ("alerts", "dead"):
+            make_topic(f"{self.name}-{topic}", partitions=2)
+        self._producer = Producer({"bootstrap.servers": kafka, "linger.ms": 5, "log_level": 2})
+        self._admin = Consumer(self._reader_settings(self.name))
+
+    def _reader_settings(self, group: str) -> dict[str, Any]:
+        return {
+            "bootstrap.servers": self.kafka,
+            "group.id": group,
+            "enable.auto.commit": False,
+            "isolation.level": "read_committed",
+            "auto.offset.reset": "earliest",
+            "enable.partition.eof": True,
+            "log_level": 2,
+        }
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for worker in self.workers:
+            worker.signal(signal.SIGKILL)
+            worker.wait(30)
+        self._admin.close()
+
+    # -- workers -------------------------------------------------------------------------------
+
+    def start_worker(self, ordinal: int, **environment: str) -> WorkerProcess:
+        """A worker process; `environment` may hold a fault."""
+        text = CONFIG.format(
+            name=self.name,
+            kafka=self.kafka,
+            redis=self.redis_url,
+            shards=SHARDS,
+            ordinal=ordinal,
+            **self.settings,
+        )
+        path = self.directory / f"worker-{ordinal}.toml"
+        path.write_text(text)
+        log = self.directory / f"worker-{ordinal}.log"
+        worker = WorkerProcess(path, log, {"CHAOS_TOPICS": self.name, **environment})
+        self.workers.append(worker)
+        return worker
+
+    def stop_worker(self, worker: WorkerProcess, seconds: float = 30) -> int:
+        """SIGTERM; the exit code."""
+        worker.signal(signal.SIGTERM)
+        return worker.wait(seconds)
+
+    # -- messages ------------------------------------------------------------------------------
+
+    def produce(self, messages: Iterable[Produced]) -> None:
+        """Send and wait until the broker has them."""
+        for one in messages:
+            while True:
+                try:
+                    self._producer.produce(f"{self.name}-{one.topic}", one.value, one.key, one.partition)
+                    break
+                except BufferError:
+                    self._producer.poll(0.1)
+            place = (one.topic, one.partition)
+            self.produced[place] = self.produced.get(place, 0) + 1
+        assert self._producer.flush(60) == 0
+
+    def committed(self) -> int:
+        """How many events the group has committed."""
+        places = [TopicPartition(f"{self.name}-{topic}", number) for topic, number in self.produced]
+        found = self._admin.committed(places, 10)
+        return sum(max(0, one.offset) for one in found if one.error is None)
+
+    def wait_until_done(self, seconds: float) -> None:
+        """Until all that was produced is committed."""
+        total = sum(self.produced.values())
+
+        def done() -> bool:
+            assert any(worker.running for worker in self.workers), self.logs()
+            return self.committed() >= total
+
+        wait_until(done, seconds, f"{total} events to be committed")
+
+    def logs(self) -> str:
+        """The ends of the workers' logs."""
+        return "\n".join(path.read_text()[-3_000:] for path in sorted(self.directory.glob("worker-*.log")))
+
+    def read(self, topic: str) -> list[Any]:
+        """All messages of a result topic, as an ordinary read_committed reader sees them."""
+        consumer = Consumer(self._reader_settings(f"{self.name}-{secrets.token_hex(4)}"))
+        name = f"{self.name}-{topic}"
+        consumer.assign([TopicPartition(name, number, 0) for number in range(2)])
+        out: list[Any] = []
+        ended: set[int] = set()
+        while len(ended) < 2:
+            for message in consumer.consume(10_000, 1.0):
+                error = message.error()
+                if error is None:
+                    out.append(message)
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    ended.add(message.partition())
+                else:
+                    raise RuntimeError(error.str())
+        consumer.close()
+        return out
+
+    # -- comparing -----------------------------------------------------------------------------
+
+    def compare(self, reference: Reference) -> Findings:
+        """Alerts, dead letters and state against one undisturbed pass."""
+        out = Findings()
+        self._compare_alerts(reference, out)
+        self._compare_dead(reference, out)
+        self._compare_state(reference, out)
+        return out
+
+    def _compare_alerts(self, reference: Reference, out: Findings) -> None:
+        seen: set[tuple[int, int]] = set()
+        for message in self.read("alerts"):
+            alert = msgspec.json.decode(message.value())
+            place = (alert["source"]["partition"], alert["source"]["offset"])
+            out.alerts += 1
+            alert["source"]["topic"] = alert["source"]["topic"].removeprefix(f"{self.name}-")
+            if place in seen:
+                out.duplicated += 1
+            elif place not in reference.alerts:
+                out.different += 1
+                out.examples.append(f"alert for {place} where there should be none")
+            elif compared(alert) != compared(reference.alerts[place]):
+                out.different += 1
+                out.examples.append(f"{place}: {compared(alert)} != {compared(reference.alerts[place])}")
+            seen.add(place)
+        out.lost += len(reference.alerts.keys() - seen)
+        out.examples = out.examples[:3]
+
+    def _compare_dead(self, reference: Reference, out: Findings) -> None:
+        found: list[tuple[str, int, int]] = []
+        for message in self.read("dead"):
+            headers = dict(message.headers())
+            topic = headers["riskstream-topic"].decode().removeprefix(f"{self.name}-")
+            found.append((topic, int(headers["riskstream-partition"]), int(headers["riskstream-offset"])))
+        out.duplicated += len(found) - len(set(found))
+        out.lost += len(reference.dead - set(found))
+        out.different += len(set(found) - reference.dead)
+
+    def _compare_state(self, reference: Reference, out: Findings) -> None:
+        from features.hashing import hash_strings, shard_of
+
+        store = RedisStore(RedisSettings(url=self.redis_url, namespace=self.name), shards=SHARDS)
+        keys = sorted({(entity, key) for entity, key, _, _ in reference.rows})
+        shards = [int(one) for one in shard_of(hash_strings([key for _, key in keys]), SHARDS)]
+        stored = 0
+        for start in range(0, len(keys), 500):
+            chunk = list(zip(keys, shards, strict=True))[start : start + 500]
+            answers = store.read([ShardRead(shard, [slice_name(*key)]) for key, shard in chunk])
+            for (key, _), answer in zip(chunk, answers, strict=True):
+                for name, row in answer.slices[0].items():
+                    stored += 1
+                    partition = Partition.of(name)
+                    if reference.rows.get((*key, partition.source, partition.number)) != row:
+                        out.state_different += 1
+        out.state_different += abs(len(reference.rows) - stored)
+        store.close()
