@@ -10,8 +10,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
-from features.errors import RiskstreamError
+from features.errors import ConfigurationError, RiskstreamError
 from features.plan import Plan
 from models import bundle
 from models.base import Model
@@ -85,22 +86,34 @@ class Swapper:
         with self._lock:
             ready, self._ready = self._ready, _Ready()
         for source, model in ready.models.items():
-            self._scorer.swap(source, model)
-            _log.info("model swapped", source=source, model=model.version.name, version=model.version.version)
-            self._report(source, "swapped")
-        if ready.policy is not None:
-            if isinstance(self._scorer.policy, Policy):
-                ready.policy.adopt(self._scorer.policy)
-            self._scorer.set_policy(ready.policy)
+            if self._apply(source, partial(self._scorer.swap, source, model)):
+                version = model.version
+                _log.info("model swapped", source=source, model=version.name, version=version.version)
+        if ready.policy is not None and self._apply("policy", partial(self._set_policy, ready.policy)):
             _log.info("policy swapped", version=ready.policy.version)
-            self._report("policy", "swapped")
 
     def look(self) -> None:
         """One look at every alias and at the policy file."""
         for source, reference in self._watched.routes.items():
-            self._attempt(source, lambda source=source, reference=reference: self._look_at(source, reference))
+            self._attempt(source, partial(self._look_at, source, reference))
         if self._watched.policy_file is not None:
             self._attempt("policy", self._look_at_policy)
+
+    def _set_policy(self, policy: Policy) -> None:
+        before = self._scorer.policy
+        self._scorer.set_policy(policy)
+        if isinstance(before, Policy):
+            policy.adopt(before)
+
+    def _apply(self, what: str, swap: Callable[[], None]) -> bool:
+        try:
+            swap()
+        except ConfigurationError as error:
+            _log.error("swap refused", what=what, reason=str(error))
+            self._report(what, "refused")
+            return False
+        self._report(what, "swapped")
+        return True
 
     def _run(self, seconds: float) -> None:
         while not self._stop.wait(seconds):
