@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
 import msgspec
 
+from features.plan import Plan
+from models.registry import Registry
 from stream import build
-from stream.config import load
+from stream.config import Config, load
 from stream.kafka.worker import Worker
 from stream.logs import logger
 from stream.metrics import Metrics
+from stream.swap import Swapper, Watched
 
 _log = logger("worker")
 INTERRUPTED = 130
@@ -31,12 +35,35 @@ def run_worker(config_file: Path, ordinal: int | None = None) -> int:
     metrics = Metrics()
     try:
         scorer = build.make_scorer(config, plan, store)
-        worker = Worker(config, scorer, store, decoders, metrics)
+        swapper = Swapper(_watched(config, plan), scorer, _counted(metrics))
+        worker = Worker(config, scorer, store, decoders, metrics, swapper.between)
         if config.worker.metrics_port:
             metrics.serve(config.worker.metrics_host, config.worker.metrics_port)
-        return _until_stopped(worker)
+        swapper.start(config.models.poll_ms)
+        try:
+            return _until_stopped(worker)
+        finally:
+            swapper.stop()
     finally:
         store.close()
+
+
+def _watched(config: Config, plan: Plan) -> Watched:
+    return Watched(
+        registry=Registry(config.resolve(config.models.registry)),
+        routes=config.models.routes,
+        trust=build.make_trust(config),
+        plan=plan,
+        policy_file=config.resolve(config.policy.file),
+    )
+
+
+def _counted(metrics: Metrics) -> Callable[[str, str], None]:
+    def count(source: str, outcome: str) -> None:
+        if outcome == "swapped":
+            metrics.model_swaps.labels(source).inc()
+
+    return count
 
 
 def _until_stopped(worker: Worker) -> int:
@@ -48,7 +75,10 @@ def _until_stopped(worker: Worker) -> int:
         _log.info("stopping", signal=signal.Signals(number).name)
         worker.stop()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    worker.run()
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        worker.run()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
     return code

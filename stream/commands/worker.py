@@ -1,4 +1,4 @@
-"""`riskstream worker`: events in, alerts out."""
+"""`riskstream worker`: score events from Kafka until stopped."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ def worker(
         int | None, typer.Option(min=0, help="Number of this worker in its group; replaces worker.ordinal.")
     ] = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
-    human: Annotated[bool, typer.Option("--human", help="Log lines for people in place of JSON.")] = False,
 ) -> None:
-    """Score events as they come, and publish alerts.
+    """Score events from Kafka, publish alerts, keep state in Redis.
 
-    Runs until stopped: SIGTERM ends the running batch, commits and flushes it. Start a second one with another
-    `--ordinal` to share the load. A promoted model and a changed policy file take effect between two batches.
+    Start more workers to share the partitions; each needs its own ordinal, kept over restarts. SIGTERM ends the
+    running batch, commits it, brings state to Redis and leaves the group. Logs are JSON lines on stderr.
+
+    Ends with 0 when stopped by SIGTERM, 130 by Ctrl-C, 2 when a setting or a server is wrong, 3 when another
+    worker runs with the same ordinal.
     """
     from stream import logs
     from stream.running import run_worker
 
-    if log_level not in logs.LEVELS:
-        raise typer.BadParameter(f"one of {', '.join(logs.LEVELS)}", param_hint="--log-level")
-    logs.configure(log_level, human=human)
+    logs.configure(log_level)
     raise typer.Exit(run_worker(config, ordinal))
