@@ -57,7 +57,8 @@ def connect(
     try:
         delivery.open()
         flusher.start()
-        desk = Desk(scorer, state, decoders, config.topics)
+        room = preflight.message_room(config.topics.dead_letters)
+        desk = Desk(scorer, state, decoders, config.topics, room)
         positions = Positions(consumer, state, sources, worker.start)
         yield Clients(state, desk, flusher, consumer, delivery, positions)
     finally:

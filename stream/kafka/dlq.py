@@ -6,6 +6,7 @@ known about the failure travels in headers that start with `riskstream-`.
 
 from __future__ import annotations
 
+import zlib
 from collections import deque
 from collections.abc import Sequence
 
@@ -17,14 +18,16 @@ from stream.contracts import DeadLetter
 PREFIX = "riskstream-"
 REDRIVEN = "riskstream-redriven"
 TRUNCATED = "riskstream-truncated"
+# Left for key, headers and the record batch itself.
+_HEADERS = 16 * 1024
 _TEXTS = ("source", "stage", "path", "reason", "topic")
 _NUMBERS = ("partition", "offset", "timestamp")
 
 
-def to_record(letter: DeadLetter, max_bytes: int | None = None) -> Record:
+def to_record(letter: DeadLetter, room: int | None = None) -> Record:
     """What is produced to the dead-letter topic.
 
-    A value longer than `max_bytes` (what the topic takes) is cut; `riskstream-truncated` holds its length:
+    A value that does not fit into `room` bytes even compressed is cut; `riskstream-truncated` holds its length:
     such a letter can be read, not re-driven; the original is at its place as long as its topic keeps it.
     """
     said = {
@@ -40,10 +43,15 @@ def to_record(letter: DeadLetter, max_bytes: int | None = None) -> Record:
     headers: Headers = [(name, value) for name, value in letter.headers if not _is_ours(name)]
     headers += [(PREFIX + name, text.encode(errors="replace")) for name, text in said.items()]
     value = letter.value
-    if value is not None and max_bytes is not None and len(value) > max_bytes:
+    if value is not None and room is not None and not _fits(value, room - _HEADERS):
         headers.append((TRUNCATED, str(len(value)).encode()))
-        value = value[:max_bytes]
+        value = value[: room - _HEADERS]
     return Record(letter.key, value, headers)
+
+
+def _fits(value: bytes, room: int) -> bool:
+    """Surely: twice what zlib makes of it is more than what any codec of Kafka does."""
+    return len(value) <= room or 2 * len(zlib.compress(value, 1)) <= room
 
 
 def from_record(key: bytes | None, value: bytes | None, headers: Headers | None) -> DeadLetter | None:

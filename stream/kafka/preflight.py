@@ -15,6 +15,8 @@ from stream.kafka.client_errors import kafka_error
 from stream.logs import logger
 
 _TIMEOUT = 10.0
+# What brokers take by default.
+_ROOM = 1_048_588
 _log = logger("preflight")
 
 
@@ -35,6 +37,8 @@ class Preflight:
                 "Start Kafka, or correct the setting."
             ) from error
         self.cluster = str(found.cluster_id)
+        # librdkafka's mock cluster names no controller and would leave the questions below unanswered.
+        self._has_controller = found.controller_id in found.brokers
         for setting, topic in (*inputs.items(), *outputs.items()):
             if topic not in found.topics or found.topics[topic].error is not None:
                 raise ConfigurationError(
@@ -52,7 +56,9 @@ class Preflight:
         return Manifest(plan.fingerprint, STATE_FORMAT, shards, group, self.cluster, topics)
 
     def _topic_ids(self, topics: Iterable[str]) -> dict[str, str]:
-        names = list(topics)
+        names = list(topics) if self._has_controller else []
+        if not names:
+            return {}
         asked = self._admin.describe_topics(TopicCollection(names), request_timeout=_TIMEOUT)
         out = {}
         for name, answer in asked.items():
@@ -64,10 +70,20 @@ class Preflight:
                 )
         return out
 
+    def message_room(self, topic: str) -> int:
+        """How long a message of a topic may be, after compression."""
+        asked = [ConfigResource(ResourceType.TOPIC, topic)] if self._has_controller else []
+        for answer in self._admin.describe_configs(asked, request_timeout=_TIMEOUT).values():
+            try:
+                return int(answer.result(_TIMEOUT)["max.message.bytes"].value or _ROOM)
+            except KafkaException as error:
+                _log.warning("room for messages is not known", topic=topic, error=kafka_error(error).str())
+        return _ROOM
+
     def check_retention(self, plan: Plan, topics: Iterable[str]) -> None:
         """PROTOCOL 0.2: refuse compacted inputs; warn where a total loss of Redis could not be rebuilt."""
         horizon = max((group.horizon for group in plan.groups), default=0)
-        asked = [ConfigResource(ResourceType.TOPIC, topic) for topic in topics]
+        asked = [ConfigResource(ResourceType.TOPIC, topic) for topic in topics] if self._has_controller else []
         for resource, answer in self._admin.describe_configs(asked, request_timeout=_TIMEOUT).items():
             try:
                 settings = answer.result(_TIMEOUT)

@@ -14,6 +14,8 @@ DEFAULTS = {
     "compression.type": "lz4",
     "linger.ms": 0,
     "queue.buffering.max.messages": 500_000,
+    # The brokers judge what is too large, after compression.
+    "message.max.bytes": 16_000_000,
     "log_level": 3,
     "reconnect.backoff.ms": 50,
     "reconnect.backoff.max.ms": 1_000,

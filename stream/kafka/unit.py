@@ -58,8 +58,14 @@ class Desk:
     """Turns what was fetched into what is published; the same code for every delivery mode."""
 
     def __init__(
-        self, scorer: Scorer, state: SliceState, decoders: Mapping[str, Decoder], topics: Topics
+        self,
+        scorer: Scorer,
+        state: SliceState,
+        decoders: Mapping[str, Decoder],
+        topics: Topics,
+        letter_room: int | None = None,
     ) -> None:
+        self._letter_room = letter_room
         self._scorer = scorer
         self._state = state
         self._decoders = decoders
@@ -100,6 +106,6 @@ class Desk:
         out = [
             (topics.alerts, alerts),
             (topics.decisions, log),
-            (topics.dead_letters, [dlq.to_record(letter) for letter in letters]),
+            (topics.dead_letters, [dlq.to_record(letter, self._letter_room) for letter in letters]),
         ]
         return [(topic, records) for topic, records in out if records]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -54,11 +56,17 @@ def test_other_records_are_no_dead_letters():
 
 
 def test_a_value_too_long_for_the_topic_is_cut_and_says_so():
-    record = to_record(letter(value=b"x" * 100), max_bytes=10)
-    assert record.value == b"x" * 10
+    value = random.Random(1).randbytes(100_000)
+    record = to_record(letter(value=value), room=60_000)
+    assert record.value == value[: len(record.value)]
+    assert 40_000 < len(record.value) < 60_000
     back = from_record(*record)
     assert back is not None
-    assert ("riskstream-truncated", b"100") in back.headers
+    assert ("riskstream-truncated", b"100000") in back.headers
+
+
+def test_a_long_value_that_compresses_stays_whole():
+    assert to_record(letter(value=b"x" * 100_000), room=60_000).value == b"x" * 100_000
 
 
 def test_many_in_a_row_stop_without_telling_values():
