@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from datetime import datetime, timedelta
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from features.compile import compile_plan
 from features.errors import ConfigurationError
 from features.explain import explain, feature_lines
+from features.materialize import materialize
 from features.plan import Plan
 from features.project import load_definitions
 
@@ -70,3 +74,63 @@ def test_profiles_and_derived_features() -> None:
 def test_an_unknown_feature_is_told_with_what_was_meant() -> None:
     with pytest.raises(ConfigurationError, match="did you mean `amount_mean_7d_by_card`"):
         explain(plan_of("payments"), "amount_mean_7d_by_crad")
+
+
+NOON = datetime(2026, 1, 31, 12)
+ROW = re.compile(r"^ {12}(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) +(.*?) +(yes|no): (.*)$")
+PAYMENT = {
+    "card_id": "c",
+    "customer_id": "p",
+    "merchant_id": "m",
+    "device_id": "d",
+    "amount": 1.0,
+    "currency": "x",
+    "country": "x",
+    "category": "x",
+    "channel": "x",
+}
+AGGREGATIONS = [feature.name for feature in plan_of("payments").readers["transactions"].features]
+
+
+@pytest.mark.parametrize("name", AGGREGATIONS)
+def test_the_engine_gives_what_the_example_says(name: str) -> None:
+    plan = plan_of("payments")
+    feature = next(one for one in plan.readers["transactions"].features if one.name == name)
+    lines = explain(plan, name).splitlines()
+    rows = [found.groups() for line in lines if (found := ROW.match(line))]
+    labels = plan.groups[feature.group].label
+    events = {NOON: dict(PAYMENT)}
+    known = []
+    for time, value, _, why in rows:
+        at = datetime.fromisoformat(time)
+        event = dict(PAYMENT)
+        column = name.split(f"_{feature.function}")[0]
+        if feature.function == "share":
+            event["channel"] = "ecommerce" if value == "holds" else "x"
+        elif column in event and value:
+            event[column] = float(value) if column == "amount" else value
+        if not labels:
+            events[at] = event
+        else:
+            after = "known after" in why
+            known.append(
+                {
+                    "transaction_time": at,
+                    "known_at": NOON + timedelta(hours=1) if after else at,
+                    "fraud": value == "1",
+                }
+            )
+    transactions = pl.DataFrame(
+        [{"transaction_id": str(at), "event_time": at, **event} for at, event in sorted(events.items())]
+    )
+    inputs = {"transactions": transactions}
+    if labels:
+        ids = (
+            {"chargeback_id": str(n), "transaction_id": str(n), "card_id": "c", "merchant_id": "m"}
+            for n in range(9)
+        )
+        inputs["chargebacks"] = pl.DataFrame([{**i, **one} for i, one in zip(ids, known, strict=False)]).sort(
+            "known_at"
+        )
+    result = materialize(inputs, plan.definitions)
+    assert lines[-1].strip() == f"{name} = {result[name][-1]:g}"
