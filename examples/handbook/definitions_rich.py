@@ -70,22 +70,22 @@ views = (
 
 derived = (
     Derived(
-        name="amount_to_usual", source="transactions", sql="TX_AMOUNT / GREATEST(usual_amount_150d, 0.01)"
+        name="amount_to_usual", source="transactions", sql="TX_AMOUNT / NULLIF(usual_amount_150d, 0)"
     ),
     Derived(
         name="recent_to_usual",
         source="transactions",
-        sql="recent_amount_7d / GREATEST(usual_amount_90d, 0.01)",
+        sql="recent_amount_7d / NULLIF(usual_amount_90d, 0)",
     ),
     Derived(
         name="highest_7d_to_usual",
         source="transactions",
-        sql="recent_highest_7d / GREATEST(usual_amount_90d, 0.01)",
+        sql="recent_highest_7d / NULLIF(usual_amount_90d, 0)",
     ),
     Derived(
         name="highest_14d_to_usual",
         source="transactions",
-        sql="recent_highest_14d / GREATEST(usual_amount_90d, 0.01)",
+        sql="recent_highest_14d / NULLIF(usual_amount_90d, 0)",
     ),
 )
 

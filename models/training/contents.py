@@ -123,8 +123,11 @@ def _window(data: Dataset) -> TrainingWindow:
 
 
 def _score_histogram(score: Floats) -> Histogram:
-    counts, edges = np.histogram(score, bins=np.linspace(0, 1, 21))
-    return Histogram(edges=tuple(edges.round(6).tolist()), counts=tuple(counts.tolist()))
+    """Bins between quantiles, finer towards the top, where decisions are made."""
+    quantiles = np.quantile(score, [*np.linspace(0.1, 0.9, 9), 0.95, 0.98, 0.99, 0.995, 0.999])
+    edges = np.unique(np.concatenate([[0.0], quantiles, [1.0]]))
+    counts, _ = np.histogram(score, bins=edges)
+    return Histogram(edges=tuple(edges.tolist()), counts=tuple(counts.tolist()))
 
 
 def _histogram(data: Dataset, name: str) -> Histogram | None:

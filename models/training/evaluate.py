@@ -13,6 +13,7 @@ import numpy as np
 from features.batch import Floats, Ints
 from models.base import ModelInputs
 from models.bundle import LoadedModel
+from models.decision.reasons import explain_inputs
 from models.training import metrics, stability
 from models.training.dataset import Dataset
 from models.training.fairness import fairness_table
@@ -105,8 +106,8 @@ def reason_frequencies(model: LoadedModel, data: Dataset, flagged: Ints, top: in
     if not len(flagged):
         return {}
     inputs = data.inputs.take(flagged[:: max(1, len(flagged) // FLAGGED)])
-    names = (*data.numeric, *data.categorical)
-    parts = np.stack([contributions(model, inputs, data.numeric, name) for name in names], axis=1)
+    explained = explain_inputs(inputs, model.score_inputs(inputs), model)
+    names, parts = explained.names, explained.contribution
     first = np.argsort(-parts, axis=1, kind="stable")[:, :top]
     counted = np.take_along_axis(parts, first, axis=1) > 0
     shares = {
@@ -114,17 +115,6 @@ def reason_frequencies(model: LoadedModel, data: Dataset, flagged: Ints, top: in
         for place, name in enumerate(names)
     }
     return dict(sorted(((n, s) for n, s in shares.items() if s), key=lambda pair: -pair[1]))
-
-
-def contributions(model: LoadedModel, inputs: ModelInputs, numeric: tuple[str, ...], name: str) -> Floats:
-    """How much of each row's score goes away when one input is set to its baseline."""
-    changed = inputs.take(np.arange(len(inputs)))
-    ordinary = model.baseline[name]
-    if name in numeric:
-        changed.numeric[:, numeric.index(name)] = np.nan if ordinary is None else ordinary
-    else:
-        changed.categorical[name][:] = ordinary or ""
-    return model.score_inputs(inputs) - model.score_inputs(changed)
 
 
 def _replaced(data: Dataset, name: str, order: Ints) -> ModelInputs:
