@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 from features.errors import RetriableError
@@ -31,15 +32,20 @@ class Partition(NamedTuple):
         """`source/partition`, as stored."""
         return f"{self.source}/{self.number}".encode()
 
-    @classmethod
-    def of(cls, field: bytes) -> Partition:
+    @staticmethod
+    def of(field: bytes) -> Partition:
         """The partition that a field names.
 
         >>> Partition.of(b"payments/3")
         Partition(source='payments', number=3)
         """
-        source, _, number = field.decode().rpartition("/")
-        return cls(source, int(number))
+        return _partition_of(field)
+
+
+@lru_cache(maxsize=65_536)
+def _partition_of(field: bytes) -> Partition:
+    source, _, number = field.decode().rpartition("/")
+    return Partition(source, int(number))
 
 
 class Mark(NamedTuple):
