@@ -90,7 +90,8 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     `class_weight`: `none`, `balanced`, or the weight of a bad event against a good one. `monotone`:
     input -> 1 (score never falls as it rises) or -1. `grid`: parameter -> values to search. A `blend`
     averages the log-odds of its `members` (model names of the same file) with `weights`.
-    `fit`: on `all` rows with known labels, or the `latest` train period only.
+    `fit`: on `all` rows (folds in time: but those of the last delay, whose labels are not all known),
+    or on the `latest` fold's train period only.
     """
 
     algorithm: Algorithm = "xgboost"

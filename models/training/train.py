@@ -8,7 +8,7 @@ The same training set, settings and seed give the same bundle, byte for byte
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import msgspec
@@ -18,17 +18,20 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sklearn.model_selection import StratifiedKFold
 
 from features.batch import Floats, Ints
+from features.durations import parse_duration
 from features.errors import ConfigurationError
 from features.plan import Plan
 from models import bundle
 from models.errors import BundleRefused
+from models.manifest import Manifest
+from models.registry import Registry
 from models.training.algorithms import Logistic, Trained, fit_member
 from models.training.card import model_card
 from models.training.contents import Training, make_contents
 from models.training.dataset import Dataset, make_dataset
-from models.training.folds import make_folds
+from models.training.folds import Fold, make_folds
 from models.training.search import Assessed, Progress, no_progress, search
-from models.training.settings import ModelSettings, TrainSettings, choose_model
+from models.training.settings import ModelSettings, SearchSettings, TrainSettings, choose_model
 
 PARTS = 3
 
@@ -95,10 +98,21 @@ def fit_model(
 
         found = tuple(search(model, how, data, folds, fit, progress))
         model = found[0].settings
-        if model.fit == "latest":
-            data = data.take(folds[0].train)
+        data = _to_learn_from(model, how, data, folds)
     trained, unseen = fit_calibrated(settings, model, data, progress)
     return Training(name=name, settings=model, data=data, trained=trained, unseen_scores=unseen, search=found)
+
+
+def _to_learn_from(
+    model: ModelSettings, how: SearchSettings, data: Dataset, folds: Sequence[Fold]
+) -> Dataset:
+    """The latest train period, or all rows whose labels the delay has let become known."""
+    if model.fit == "latest":
+        return data.take(folds[0].train)
+    if how.kind == "stratified" or data.time is None:
+        return data
+    known = int(data.time.max()) - parse_duration(how.delay, "search.delay")
+    return data.take(np.flatnonzero(data.time <= known))
 
 
 def fit_plain(settings: TrainSettings, model: ModelSettings, data: Dataset) -> Trained:
@@ -167,16 +181,18 @@ def write_bundle(
     made = make_contents(settings, training)
     made = replace(made, card=model_card(made.manifest, training), more=more or {})
     _, finished, _ = bundle.assemble(made, training.name)
-    path = f"{(registry or settings.registry).rstrip('/')}/{training.name}/{finished.version}"
-    if not bundle_exists(path):
+    path = Registry(registry or settings.registry).path(training.name, finished.version)
+    if _stands(path, finished):
+        if key is not None:
+            bundle.sign(path, key)
+    else:
         bundle.write(path, made, key=key)
     return path
 
 
-def bundle_exists(path: str) -> bool:
-    """Whether a bundle stands there: the same content has the same version and is written once."""
+def _stands(path: str, finished: Manifest) -> bool:
+    """Whether this very bundle was written before; another one of that version is refused by `write`."""
     try:
-        bundle.describe(path)
+        return bundle.describe(path) == finished
     except BundleRefused:
         return False
-    return True

@@ -14,9 +14,12 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate(
+    model: Annotated[
+        str | None, typer.Option("--model", help="NAME@ALIAS or NAME@VERSION in the settings' registry.")
+    ] = None,
     bundle: Annotated[
-        str, typer.Option("--bundle", help="The bundle's directory, as `riskstream train` prints it.")
-    ],
+        str | None, typer.Option("--bundle", help="A bundle's directory, instead of --model.")
+    ] = None,
     config: Annotated[Path, typer.Option("--config", help="Training settings; name the data.")] = Path(
         "train.toml"
     ),
@@ -48,10 +51,12 @@ def evaluate(
     from models.training.report import render_report
     from models.training.settings import load_settings
     from models.training.train import prepare
+    from stream.commands.train import resolve
     from stream.progress_bar import progress_bar
 
     settings = load_settings(config)
-    made = bundles.describe(bundle)
+    path = _path(model, bundle, resolve(settings.registry, config))
+    made = bundles.describe(path)
     believed = trust(trusted or [], allow_unsigned=() if trusted else (made.name,))
     period: dict[str, Any] = {name: day for name, day in (("start", start), ("end", end)) if day is not None}
     exact = msgspec.structs.replace(
@@ -59,12 +64,12 @@ def evaluate(
     )
     with progress_bar("events") as advance:
         frame, plan = load_frame(settings.data, config.parent, advance)
-    model = bundles.load(bundle, believed, plan)
+    loaded = bundles.load(path, believed, plan)
     protected = (*settings.data.protected, *(plan.definitions.protected if plan else ()))
     data = prepare(frame, msgspec.structs.replace(settings, data=exact), plan, made.source or None)
     with progress_bar(f"evaluating {made.name}") as advance:
         figures = figures_of(
-            model,
+            loaded,
             data,
             costs=settings.costs,
             cards=settings.search.cards if settings.search else 100,
@@ -72,7 +77,7 @@ def evaluate(
             protected=protected,
             progress=lambda _, done, total: advance(done, total),
         )
-    card = _card(bundles, bundle, believed)
+    card = _card(bundles, path, believed)
     folder = output or config.parent / settings.report
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"evaluation-{made.name}.json").write_text(
@@ -81,6 +86,15 @@ def evaluate(
     (folder / f"evaluation-{made.name}.html").write_text(render_report(figures, card), encoding="utf-8")
     (folder / f"evaluation-{made.name}.md").write_text(card, encoding="utf-8")
     _show(figures, folder / f"evaluation-{made.name}.html")
+
+
+def _path(model: str | None, bundle: str | None, registry: str) -> str:
+    from features.errors import ConfigurationError
+    from models.registry import Registry
+
+    if (model is None) == (bundle is None):
+        raise ConfigurationError("evaluate: give either --model NAME@ALIAS or --bundle DIRECTORY")
+    return bundle if bundle is not None else Registry(registry).resolve(str(model)).path
 
 
 def _card(bundles: Any, path: str, believed: Any) -> str:

@@ -13,6 +13,7 @@ from features.compile import compile_plan
 from features.errors import ConfigurationError
 from features.spec import Definitions, Derived, Field, Source
 from models import bundle
+from models.errors import BundleRefused
 from models.signing import Trust
 from models.training.dataset import make_dataset
 from models.training.search import candidates
@@ -63,6 +64,22 @@ def test_training_again_finds_the_bundle_there(frame, tmp_path):
     paths = {train(frame, settings(), "fraud", registry=str(tmp_path)) for _ in range(2)}
     assert len(paths) == 1
     assert Path(paths.pop()).parent == tmp_path / "fraud"
+
+
+def test_a_version_is_never_written_twice(frame, tmp_path):
+    named = msgspec.structs.replace(FOREST, version="1.0")
+    path = train(frame, settings(named), "fraud", registry=str(tmp_path))
+    assert path == train(frame, settings(named), "fraud", registry=str(tmp_path))
+    other = msgspec.structs.replace(named, seed=5)
+    with pytest.raises(BundleRefused, match="versions are immutable"):
+        train(frame, settings(other), "fraud", registry=str(tmp_path))
+
+
+def test_rows_whose_labels_may_not_be_known_are_not_learned(data):
+    found = fit_model(settings(FOREST, search=SEARCH), "fraud", data)
+    assert data.time is not None
+    assert found.data.time is not None
+    assert data.time.max() - found.data.time.max() >= 3 * 86_400_000_000
 
 
 def test_the_bundle_tells_what_serving_needs(frame, tmp_path):
