@@ -17,7 +17,7 @@ def check_identifier(name: str, place: str) -> None:
     """Names stand in SQL, files and metrics: letters, digits and underscores only."""
     if _IDENTIFIER.fullmatch(name) is None:
         hint = "; give the name on the wire as `alias`" if ".fields" in place else ""
-        raise DefinitionError(place, f"`{name}` is not a name: use letters, digits and underscores{hint}")
+        raise DefinitionError(place, f"`{name}` is not a name: use a-z, A-Z, 0-9 and _ only{hint}")
 
 
 def feature_name(view: FeatureView, aggregation: Aggregation, window: str) -> str:

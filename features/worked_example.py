@@ -49,7 +49,7 @@ def _events(group: Group, slot: Slot, window: int) -> list[_Event]:
         _Event(slot.delay + window // 2, 60, "c", "within the window", True, matches=False),
     ]
     if slot.where >= 0:
-        why = "the condition does not hold"
+        why = "`where` does not hold"
         events.append(_Event(slot.delay + window // 3, 50, "d", why, False))
     if slot.delay:
         late = format_duration(slot.delay)
