@@ -20,6 +20,7 @@ SQUARES, EXTREMES, ENDS, DISTINCT = 1, 2, 4, 8
 CLASSES = 20
 SMALLEST = 3  # blocks of 8 events
 SAMPLE = 1024
+COMPACT_EVERY = 64
 # meta
 BUMP, NROWS, FREE_ROW, LATE, FORGOTTEN, DUPLICATES, NBUCKETS, FREE_BUCKET, FREE = 0, 1, 2, 3, 4, 5, 6, 7, 8
 # bucket fields
@@ -197,6 +198,7 @@ class Layout(NamedTuple):
     acc_value: np.ndarray
     acc_token: np.ndarray
     acc_where: np.ndarray
+    acc_flags: np.ndarray
     s_acc: np.ndarray
     s_delay: np.ndarray
     s_current: np.ndarray
@@ -230,6 +232,27 @@ def _add_value(f, i, x, t, token):
         f[B_QHI], f[B_QLO] = q, f[B_QLO] + (qe + pe)
         f[B_MIN] = min(f[B_MIN], x)
         f[B_MAX] = max(f[B_MAX], x)
+
+
+@njit(_nrt=False, cache=True)
+def _add_needed(f, i, x, t, token, flags):
+    """Fold one value into a bucket's accumulator: only the fields that some feature reads."""
+    f[B_N] += 1.0
+    if flags & ENDS:
+        if t < i[0]:
+            i[0], i[2], f[B_FIRST] = t, token, x
+        if t >= i[1]:
+            i[1], i[3], f[B_LAST] = t, token, x
+    if x == x:
+        s, err = _two_sum(f[B_HI], x)
+        f[B_HI], f[B_LO] = s, f[B_LO] + err
+        if flags & SQUARES:
+            p, pe = _square(x)
+            q, qe = _two_sum(f[B_QHI], p)
+            f[B_QHI], f[B_QLO] = q, f[B_QLO] + (qe + pe)
+        if flags & EXTREMES:
+            f[B_MIN] = min(f[B_MIN], x)
+            f[B_MAX] = max(f[B_MAX], x)
 
 
 @njit(_nrt=False, cache=True)
@@ -267,11 +290,12 @@ def _copy_bucket(b, blk, source, target):
 
 
 @njit(_nrt=False, cache=True)
-def _compact(b, lay, blk, newest):
+def _compact(b, lay, blk, newest, oldest_pair):
+    """Merge neighbours as far as their span may go; `oldest_pair` merges those two whatever their span."""
     kept = 0
     for place in range(1, b.n[blk]):
         end = max(b.end[blk, kept], b.end[blk, place])
-        if end - b.start[blk, kept] <= _limit(lay, newest - end):
+        if end - b.start[blk, kept] <= _limit(lay, newest - end) or (oldest_pair and place == 1):
             b.end[blk, kept] = end
             for a in range(len(lay.acc_value)):
                 _add_fields(b.f[blk, kept, a], b.i[blk, kept, a], b.f[blk, place, a], b.i[blk, place, a])
@@ -343,10 +367,10 @@ def _merge_oldest(e, rows, b, lay, meta, r):
         place -= 1
     late = place >= 0 and t < b.end[blk, place]
     if place < 0 or (not late and t - b.start[blk, place] > _limit(lay, newest - t)):
-        if b.n[blk] == b.start.shape[1]:
-            _compact(b, lay, blk, newest)
+        if b.n[blk] % COMPACT_EVERY == 0 and b.n[blk] > 0:
+            _compact(b, lay, blk, newest, False)
             if b.n[blk] == b.start.shape[1]:
-                _drop_buckets(b, blk, b.end[blk, 0], len(lay.acc_value))
+                _compact(b, lay, blk, newest, True)
         place = b.n[blk]
         b.n[blk] = place + 1
         b.start[blk, place], b.end[blk, place] = t, t
@@ -364,7 +388,7 @@ def _merge_oldest(e, rows, b, lay, meta, r):
             continue
         if lay.label and e.gone[x] != NEVER:
             continue
-        _add_value(b.f[blk, place, a], b.i[blk, place, a], v, t, k)
+        _add_needed(b.f[blk, place, a], b.i[blk, place, a], v, t, k, lay.acc_flags[a])
     for c in range(e.k.shape[0]):
         if e.k[c, x] != 0:
             _remember(b, blk, c, e.k[c, x], t)
@@ -749,7 +773,7 @@ def run(
                     continue
                 g = scratch.f[f_of[c], B_N] if f_of[c] >= 0 else 0.0
                 got = _result(f_kind[c], scratch.f[cell], scratch.i[cell], g, t[n])
-                if scratch.f[cell, B_N] == 0.0 and f_kind[c] != 8:
+                if got != got or (scratch.f[cell, B_N] == 0.0 and f_kind[c] != 8):
                     got = f_fill[c]
                 out[o, f_slot[c]] = got
             if stamps.shape[1] > 0:
