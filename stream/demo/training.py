@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,14 +73,17 @@ def cache_dir() -> Path:
 def prepare(seed: int, progress: Progress) -> Path:
     """The project's directory, made unless it was made before from the same seed and code."""
     folder = cache_dir() / f"seed-{seed}-{_inputs_hash(seed)}"
-    if (folder / "complete").exists():
+    if folder.exists():
         return folder
-    shutil.rmtree(folder, ignore_errors=True)
-    (folder / "history").mkdir(parents=True)
-    for name in ("definitions.py", "riskstream.toml", "reasons.toml"):
-        shutil.copy(PROJECT / name, folder)
-    _make(folder, seed, progress)
-    (folder / "complete").touch()
+    cache_dir().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="making-", dir=cache_dir()) as made:
+        making = Path(made) / "project"
+        (making / "history").mkdir(parents=True)
+        for name in ("definitions.py", "riskstream.toml", "reasons.toml"):
+            shutil.copy(PROJECT / name, making)
+        _make(making, seed, progress)
+        with suppress(FileExistsError):  # another demo was quicker
+            making.rename(folder)
     return folder
 
 
