@@ -15,10 +15,11 @@ from features import kernel as k
 from features.batch import Bools, FeatureMatrix, Ints, MicroBatch, SliceStamps, SourceBatch, Strings
 from features.expressions import Conditions
 from features.group_state import GroupState, Outputs
-from features.hashing import combine, hash_column, hash_strings
+from features.hashing import hash_column, hash_strings
 from features.key_texts import key_texts
 from features.keys import KeyTable
 from features.plan import Group, Plan
+from features.row_texts import split_texts, with_texts
 
 
 @dataclass(slots=True)
@@ -361,7 +362,11 @@ class FeatureEngine:
                 for slot in slots.tolist():
                     state.remove(slot, lambda part, theirs=theirs: part not in theirs)
         for slot, source, partition, data in slices:
-            states[source].decode(slot, partition, data)
+            state = states[source]
+            if any(state.group.text_tokens):
+                data, texts = split_texts(data)
+                self._texts.update(texts)
+            state.decode(slot, partition, data)
         table.loaded[slots] = True
         table.read_at[slots] = read_at_us
 
@@ -379,7 +384,11 @@ class FeatureEngine:
             table.loaded[slots] = True
             whole = out[: ends[-1]].tobytes()
             cuts = ends.tolist()
-            dirty.data.extend(whole[a:b] for a, b in zip([0, *cuts[:-1]], cuts, strict=True))
+            rows = [whole[a:b] for a, b in zip([0, *cuts[:-1]], cuts, strict=True)]
+            if any(state.group.text_tokens):
+                tokens = [state.text_tokens(row) for row in which.tolist()]
+                rows = [with_texts(row, mine, self._texts) for row, mine in zip(rows, tokens, strict=True)]
+            dirty.data.extend(rows)
             dirty.entity.extend([state.group.entity] * len(which))
             dirty.source.extend([state.group.source] * len(which))
             dirty.key.extend([table.texts[slot] for slot in slots.tolist()])

@@ -36,7 +36,7 @@ class GroupState:
         self.layout = _layout(group)
         self.accs = len(self.layout.acc_value)
         reaches = len(np.unique(self.layout.reach))
-        self._most_buckets = 256 * reaches + 8
+        self._most_buckets = 192 * reaches + 64
         self._block = 16
         while self._block < group.capacity * 4:
             self._block *= 2
@@ -144,6 +144,25 @@ class GroupState:
                 self._free(r)
             r = following
 
+    def text_tokens(self, row: int) -> set[int]:
+        """Tokens of a row whose texts must be kept with it, those of its buckets too."""
+        start, size = int(self.rows.start[row]), 1 << int(self.rows.cls[row])
+        places = start + (int(self.rows.head[row]) + np.arange(int(self.rows.n[row]))) % size
+        found: set[int] = set()
+        for column, kept in enumerate(self.group.text_tokens):
+            if kept:
+                found.update(self.entries.k[column, places].tolist())
+        block = int(self.rows.bucket[row])
+        if block >= 0:
+            ends = self.buckets.i[block, : int(self.buckets.n[block]), :, 2:]
+            texts = [
+                acc
+                for acc, column in enumerate(self.layout.acc_token)
+                if column >= 0 and self.group.text_tokens[column]
+            ]
+            found.update(ends[:, texts].ravel().tolist())
+        return found - {0}
+
     def stored(self, slots: Ints, shards: Ints, base: Callable[[str, int], Ints]) -> Bools:
         """For each key, whether all of its rows are in the store: clean, with a stamp of at most the base."""
         count = int(self.meta[k.NROWS])
@@ -232,6 +251,7 @@ def _layout(group: Group) -> k.Layout:
         np.array([a[0] for a in accs], np.int64),
         np.array([a[1] for a in accs], np.int64),
         np.array([a[2] for a in accs], np.int64),
+        np.array([_joined(flags, s_acc, number) for number in range(len(accs))], np.int64),
         np.array(s_acc, np.int64),
         np.array([s.delay for s in group.slots], np.int64),
         np.array([s.include_current for s in group.slots]),
@@ -240,6 +260,14 @@ def _layout(group: Group) -> k.Layout:
         np.array(flags, np.int64),
         np.array(windows, np.int64),
     )
+
+
+def _joined(flags: list[int], s_acc: list[int], acc: int) -> int:
+    """What any slot of an accumulator needs."""
+    needed = 0
+    for flag, number in zip(flags, s_acc, strict=True):
+        needed |= flag if number == acc else 0
+    return needed
 
 
 def _rows(size: int) -> k.Rows:

@@ -13,6 +13,8 @@ from features.kernel import LONG_AGO, NEVER, SMALLEST, _at, _chain, clear_fields
 
 VERSION = 1
 _RAW = 255
+_PART = (0, 1, 2, 4, 4, 8, 8, 16, 16)
+"""Which part of an accumulator each field belongs to."""
 
 
 @njit(cache=True, inline="always")
@@ -88,6 +90,47 @@ def _scale(values, n):
             return s
         power *= 10.0
     return _RAW
+
+
+@njit(cache=True)
+def _encode_fields(out, p, f, i, bits_of):
+    """An accumulator but for its count: a byte that says which parts follow, then those parts."""
+    parts = 0
+    if f[1] != 0.0:
+        parts |= 1
+    if f[2] != 0.0:
+        parts |= 2
+    if f[3] != 0.0 or f[4] != 0.0:
+        parts |= 4
+    if f[5] != np.inf or f[6] != -np.inf:
+        parts |= 8
+    if i[0] != NEVER:
+        parts |= 16
+    out[p] = parts
+    p += 1
+    for w in range(1, 9):
+        if parts & _PART[w]:
+            bits_of[0] = f[w]
+            p = _raw(out, p, bits_of.view(np.uint64)[0])
+    if parts & 16:
+        for w in range(4):
+            p = _raw(out, p, np.uint64(i[w]))
+    return p
+
+
+@njit(cache=True)
+def _decode_fields(data, p, f, i, one):
+    parts = data[p]
+    p += 1
+    for w in range(1, 9):
+        if parts & _PART[w]:
+            one[0], p = _unraw(data, p)
+            f[w] = one.view(np.float64)[0]
+    if parts & 16:
+        for w in range(4):
+            bits8, p = _unraw(data, p)
+            i[w] = np.int64(bits8)
+    return p
 
 
 @njit(cache=True)
@@ -177,17 +220,15 @@ def encode_row(e, rows, b, r, out, p, scratch, tokens, accs, conditions, label, 
         return p + 1
     out[p] = 1
     p = _varint(out, p + 1, b.n[blk])
+    last = np.int64(0)
     for q in range(b.n[blk]):
-        p = _varint(out, p, _zigzag(b.start[blk, q]))
+        p = _varint(out, p, _zigzag(b.start[blk, q] - last))
+        last = b.start[blk, q]
         p = _varint(out, p, np.uint64(b.end[blk, q] - b.start[blk, q]))
         for a in range(accs):
             p = _varint(out, p, np.uint64(b.f[blk, q, a, 0]))
             if b.f[blk, q, a, 0] > 0.0:
-                for w in range(1, 9):
-                    bits_of[0] = b.f[blk, q, a, w]
-                    p = _raw(out, p, bits_of.view(np.uint64)[0])
-                for w in range(4):
-                    p = _raw(out, p, np.uint64(b.i[blk, q, a, w]))
+                p = _encode_fields(out, p, b.f[blk, q, a], b.i[blk, q, a], bits_of)
     for c in range(e.k.shape[0]):
         p = _varint(out, p, b.sample_n[blk, c])
         for j in range(b.sample_n[blk, c]):
@@ -278,22 +319,19 @@ def decode_row(e, rows, heads, b, meta, slot, part, data, accs, conditions, labe
     rows.bucket[r] = blk
     count, p = _read(data, p + 1)
     b.n[blk] = np.int64(count)
+    last = np.int64(0)
     for q in range(b.n[blk]):
         start, p = _read(data, p)
         span, p = _read(data, p)
-        b.start[blk, q] = _unzigzag(start)
-        b.end[blk, q] = b.start[blk, q] + np.int64(span)
+        b.start[blk, q] = last + _unzigzag(start)
+        last = b.start[blk, q]
+        b.end[blk, q] = last + np.int64(span)
         for a in range(accs):
             clear_fields(b.f[blk, q, a], b.i[blk, q, a])
             many, p = _read(data, p)
             b.f[blk, q, a, 0] = np.float64(many)
             if many > 0:
-                for w in range(1, 9):
-                    one[0], p = _unraw(data, p)
-                    b.f[blk, q, a, w] = one.view(np.float64)[0]
-                for w in range(4):
-                    bits8, p = _unraw(data, p)
-                    b.i[blk, q, a, w] = np.int64(bits8)
+                p = _decode_fields(data, p, b.f[blk, q, a], b.i[blk, q, a], one)
     for c in range(e.k.shape[0]):
         count, p = _read(data, p)
         b.sample_n[blk, c] = np.int64(count)

@@ -73,7 +73,13 @@ class Reference:
         return out
 
     def _feature(
-        self, source: str, event: Event, partition: int, view: FeatureView, aggregation: Aggregation, window: str
+        self,
+        source: str,
+        event: Event,
+        partition: int,
+        view: FeatureView,
+        aggregation: Aggregation,
+        window: str,
     ) -> float | str | None:
         key = self._key(source, view.entity, event)
         fill = aggregation.fill
@@ -82,11 +88,20 @@ class Reference:
         if key is None:
             return fill
         chosen = self._window(source, event, partition, view, aggregation, window, key)
-        value = aggregate(aggregation, [kept.event for kept in chosen], [kept.time for kept in chosen], self, event, source)
+        value = aggregate(
+            aggregation, [kept.event for kept in chosen], [kept.time for kept in chosen], self, event, source
+        )
         return fill if value is None else value
 
     def _window(
-        self, source: str, event: Event, partition: int, view: FeatureView, aggregation: Aggregation, window: str, key: str
+        self,
+        source: str,
+        event: Event,
+        partition: int,
+        view: FeatureView,
+        aggregation: Aggregation,
+        window: str,
+        key: str,
     ) -> list[Kept]:
         now = event[self.sources[source].event_time]
         delay = micros(aggregation.delay or view.delay)
@@ -120,7 +135,11 @@ class Reference:
             return
         spec = self.sources[source]
         found = self.slices[source, entity, key, partition]
-        new = self._labelled(spec, event, found) if spec.labels else Kept(event[spec.event_time], event[spec.event_id], event)
+        new = (
+            self._labelled(spec, event, found)
+            if spec.labels
+            else Kept(event[spec.event_time], event[spec.event_id], event)
+        )
         if self._is_duplicate(found, new):
             return
         found.newest = max(found.newest, event[spec.event_time])
@@ -130,7 +149,11 @@ class Reference:
             found.kept.append(new)
         if spec.labels:
             for kept in found.kept:
-                later = [o.known for o in found.kept if (o.event_id, o.time) == (kept.event_id, kept.time) and o.known > kept.known]
+                later = [
+                    o.known
+                    for o in found.kept
+                    if (o.event_id, o.time) == (kept.event_id, kept.time) and o.known > kept.known
+                ]
                 kept.gone = min(later, default=FOREVER)
 
     def _labelled(self, spec: Source, event: Event, found: Slice) -> Kept:
@@ -138,13 +161,20 @@ class Reference:
         known, subject = event[spec.event_time], event[spec.labels.event_id]
         time = event.get(spec.labels.event_time) if spec.labels.event_time else None
         if time is None:
-            first = [kept.time for kept in sorted(found.kept, key=lambda kept: kept.time) if kept.event_id == subject]
+            first = [
+                kept.time
+                for kept in sorted(found.kept, key=lambda kept: kept.time)
+                if kept.event_id == subject
+            ]
             time = first[-1] if first else known
         return Kept(time, subject, event, known=known)
 
     @staticmethod
     def _is_duplicate(found: Slice, new: Kept) -> bool:
-        return any((kept.time, kept.event_id, kept.known) == (new.time, new.event_id, new.known) for kept in found.kept)
+        return any(
+            (kept.time, kept.event_id, kept.known) == (new.time, new.event_id, new.known)
+            for kept in found.kept
+        )
 
     def _reach(self, source: str, entity: str) -> int:
         spans = [
@@ -158,7 +188,12 @@ class Reference:
 
 
 def aggregate(
-    aggregation: Aggregation, events: list[Event], times: list[int], reference: Reference, current: Event, source: str
+    aggregation: Aggregation,
+    events: list[Event],
+    times: list[int],
+    reference: Reference,
+    current: Event,
+    source: str,
 ) -> float | str | None:
     """One function over the events of a window, oldest first; None is missing."""
     column = aggregation.column
@@ -198,7 +233,9 @@ _FUNCTIONS: dict[str, Callable[[list[Any]], float | str | None]] = {
 }
 
 
-def feature_name(view: FeatureView, aggregation: Aggregation, window: str, sources: Mapping[str, Source]) -> str:
+def feature_name(
+    view: FeatureView, aggregation: Aggregation, window: str, sources: Mapping[str, Source]
+) -> str:
     """The naming rule of docs/concepts/features.md."""
     if aggregation.name is not None:
         return aggregation.name.format(window=window)
