@@ -11,6 +11,9 @@ import signal
 import sys
 from pathlib import Path
 
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # the imports below take a second or two
+
 from features.errors import FencedError, RiskstreamError
 from features.store.redis_store import RedisStore
 from stream import logs

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, Self
 
 import msgspec
-from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
-from features.store.base import Partition, ShardRead
+from features.store.base import Partition, ShardRead, StoreUnavailable
 from features.store.layout import slice_name
 from features.store.redis_store import RedisSettings, RedisStore
 from tests.chaos.job import PARTITIONS, SHARDS, Produced, Reference, compared
@@ -118,6 +118,7 @@ class World:
             "delivery": delivery, "batch": batch, "session_ms": session_ms, "memory_mb": memory_mb,
         }  # fmt: skip
         self.workers: list[WorkerProcess] = []
+        self._seen = 0
         self.produced: dict[tuple[str, int], int] = {}
         for topic in ("tx", "labels"):
             make_topic(f"{self.name}-{topic}", partitions=PARTITIONS)
@@ -188,12 +189,32 @@ class World:
     def committed(self) -> int:
         """How many events the group has committed."""
         places = [TopicPartition(f"{self.name}-{topic}", number) for topic, number in self.produced]
-        found = self._admin.committed(places, 10)
-        return sum(max(0, one.offset) for one in found if one.error is None)
+        try:
+            found = self._admin.committed(places, 10)
+        except KafkaException:
+            return self._seen
+        known = sum(max(0, one.offset) for one in found if one.error is None)
+        self._seen = max(self._seen, known)
+        return known
 
-    def wait_until_done(self, seconds: float) -> None:
+    def wait_until_flushed(self, total: int, seconds: float) -> None:
+        """Until Redis holds all: every mark of every partition is at its end."""
+        store = RedisStore(RedisSettings(url=self.redis_url, namespace=self.name), shards=SHARDS)
+
+        def flushed() -> bool:
+            try:
+                marks = store.marks()
+            except StoreUnavailable:
+                return False
+            found = [sum(mark.offset for mark in shard.values()) for shard in marks]
+            return min(found) >= total
+
+        wait_until(flushed, seconds, f"{total} events to be in Redis")
+        store.close()
+
+    def wait_until_done(self, seconds: float, at_least: int | None = None) -> None:
         """Until all that was produced is committed."""
-        total = sum(self.produced.values())
+        total = at_least or sum(self.produced.values())
 
         def done() -> bool:
             assert any(worker.running for worker in self.workers), self.logs()
