@@ -48,7 +48,12 @@ class Metrics:
         self.model_info = self._gauge(
             "model_info", "1 for the model that scores a source.", "source", "name", "version"
         )
-        self.model_swaps = self._counter("model_swaps", "Models changed between two batches.", "source")
+        self.model_swaps = self._counter(
+            "model_swaps", "Models (by source) and policies changed between two batches.", "source"
+        )
+        self.swaps_refused = self._counter(
+            "swaps_refused", "Promoted models and edited policies that were refused.", "source"
+        )
         self.shadow_dropped = self._counter(
             "shadow_dropped", "Events that a challenger did not score.", "source"
         )

@@ -60,8 +60,8 @@ def _watched(config: Config, plan: Plan) -> Watched:
 
 def _counted(metrics: Metrics) -> Callable[[str, str], None]:
     def count(source: str, outcome: str) -> None:
-        if outcome == "swapped":
-            metrics.model_swaps.labels(source).inc()
+        counter = metrics.model_swaps if outcome == "swapped" else metrics.swaps_refused
+        counter.labels(source).inc()
 
     return count
 
