@@ -98,7 +98,9 @@ class Conditions:
 
     def __init__(self, source: Source, conditions: Sequence[str]) -> None:
         self._types = source_types(source)
-        self._expressions = [pl.sql_expr(sql).alias(str(bit)) for bit, sql in enumerate(conditions)]
+        self._expressions = [
+            pl.sql_expr(sql).fill_null(False).alias(str(bit)) for bit, sql in enumerate(conditions)
+        ]
         self._used = sorted({name for e in self._expressions for name in e.meta.root_names()})
 
     def bits(self, batch: SourceBatch) -> NDArray[np.uint32]:
@@ -109,14 +111,14 @@ class Conditions:
         frame = frame_of(self._types, batch.columns, batch.event_time, self._used)
         results = frame.with_columns(self._expressions)
         for bit in range(len(self._expressions)):
-            true = results[str(bit)].fill_null(False).to_numpy()
+            true = results.get_column(str(bit)).to_numpy()
             out |= true.astype(np.uint32) << np.uint32(bit)
         return out
 
 
 def to_floats(series: pl.Series) -> Floats:
     """float64 with NaN for null and for what is not finite (a division by zero)."""
-    values = series.cast(pl.Float64).fill_null(float("nan")).to_numpy(writable=True)
+    values = series.cast(pl.Float64).to_numpy(writable=True)
     values[~np.isfinite(values)] = np.nan
     return values
 
@@ -129,9 +131,7 @@ def to_strings(series: pl.Series) -> Strings:
 def _series(name: str, values: Column, dtype: pl.DataType) -> pl.Series:
     if isinstance(values, list):
         return pl.Series(name, values, dtype=pl.String)
-    series = pl.Series(name, values)
-    if series.dtype.is_float():
-        series = series.fill_nan(None)
+    series = pl.Series(name, values, nan_to_null=True)
     if dtype == _TIME:
         return series.cast(pl.Int64).cast(_TIME)
     return series if series.dtype == dtype else series.cast(dtype)

@@ -107,7 +107,7 @@ def typed_series(name: str, values: Column, dtype: FieldType) -> pl.Series:
     """A batch's column as a Polars series of the field's type, null where it was null."""
     if isinstance(values, list):
         return pl.Series(name, values, dtype=pl.String)
-    numbers = pl.Series(name, values).cast(pl.Float64).fill_nan(None)
+    numbers = pl.Series(name, values, nan_to_null=True)
     return numbers.cast(pl.Int64).cast(TIME) if dtype == "timestamp" else numbers.cast(DTYPES[dtype])
 
 
@@ -121,7 +121,7 @@ def _column(series: pl.Series) -> Column:
     if series.dtype == pl.String:
         return series.to_list()
     numbers = series.cast(pl.Int64) if series.dtype == TIME else series
-    values: Floats = numbers.cast(pl.Float64).fill_null(float("nan")).to_numpy()
+    values: Floats = numbers.cast(pl.Float64).to_numpy()
     return values
 
 

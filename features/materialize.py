@@ -160,7 +160,7 @@ def output_frame(plan: Plan, matrix: FeatureMatrix) -> pl.DataFrame:
         *(series for series in own if series.name not in ("event_id", "event_time")),
     ]
     places = {name: place for place, name in enumerate(matrix.names)}
-    columns += [pl.Series(name, matrix.values[:, places[name]]).fill_nan(None) for name in reader.names]
+    columns += [pl.Series(name, matrix.values[:, places[name]], nan_to_null=True) for name in reader.names]
     columns += [pl.Series(name, matrix.strings[name], dtype=pl.String) for name in reader.text_names]
     columns += [pl.Series("duplicate", matrix.duplicate), pl.Series("late", matrix.late)]
     for profile in reader.profiles:
