@@ -12,11 +12,15 @@ from typing import Any
 
 import structlog
 
+from features.errors import ConfigurationError
+
 LEVELS = ("debug", "info", "warning", "error")
 
 
 def configure(level: str = "info", *, human: bool = False) -> None:
     """Set up logging once a process; `human` prints coloured lines in place of JSON."""
+    if level not in LEVELS:
+        raise ConfigurationError(f"log level {level!r}: expected one of {', '.join(LEVELS)}")
     renderer: Any = structlog.dev.ConsoleRenderer() if human else structlog.processors.JSONRenderer()
     structlog.configure(
         processors=[

@@ -29,9 +29,9 @@ class Topic:
 class Brokers:
     """An admin client; every failure is a ConfigurationError that names `kafka.bootstrap_servers`."""
 
-    def __init__(self, kafka: Kafka, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(self, kafka: Kafka) -> None:
         self._servers = kafka.bootstrap_servers
-        self._timeout = timeout_s
+        self._timeout = TIMEOUT_S
         try:
             self._admin = AdminClient({**kafka.client_properties(), "log_level": 0})
         except KafkaException as error:

@@ -18,7 +18,7 @@ WRONG = {
     "[redis]\nsentinel = {service = 'm'}": "`redis.sentinel.nodes` is missing",
     "[redis]\nsentinel = {servce = 'm'}": "did you mean `redis.sentinel.service`?",
     "[redis]\ncluster = ['a:1']\nsentinel = {service = 'm', nodes = ['a:1']}": "exclude each other; keep one",
-    "[redis]\npassword = '${RS_TEST_UNSET}'": "redis.password: the environment has no RS_TEST_UNSET; export RS_TEST_UNSET",
+    "[redis]\npassword = '${RS_TEST_UNSET}'": "redis.password: the environment has no RS_TEST_UNSET; export",
     "[redis]\npassword_file = 'nowhere'": "redis.password_file: cannot read",
     "[kafka.properties]\n'sasl.password_file' = 'nowhere'": "kafka.properties.sasl.password_file: cannot read",
     "[models]\nroutes = {transactions = 'fraud'}": "'fraud' names no version; write NAME@ALIAS",

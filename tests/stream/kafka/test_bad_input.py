@@ -150,7 +150,14 @@ def test_a_bad_deployment_stops_the_worker_before_anything_is_committed(project)
 def one_line(project: Project, *command: str) -> str:
     """The error line of a command that ends with 2 and shows no traceback."""
     done = subprocess.run(
-        [sys.executable, "-c", "from stream.cli import main; main()", *command, "--config", str(project.file)],
+        [
+            sys.executable,
+            "-c",
+            "from stream.cli import main; main()",
+            *command,
+            "--config",
+            str(project.file),
+        ],
         capture_output=True,
         text=True,
         timeout=180,
