@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import tempfile
 import threading
 import time
@@ -41,6 +42,7 @@ class Options:
 def run_demo(options: Options, console: Console) -> dict[str, Any]:
     """Run the whole demo; returns the figures of the summary. Progress and screen go to `console`."""
     with ExitStack() as stack:
+        stack.enter_context(_ended_by_sigterm())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="riskstream-demo-")))
         bootstrap = stack.enter_context(mock_kafka(ALL_TOPICS))
         redis_url = stack.enter_context(valkey())
@@ -71,6 +73,20 @@ def run_demo(options: Options, console: Console) -> dict[str, Any]:
             again = f"riskstream demo --seed {options.seed + 1} --rate {options.rate * 2:g}"
             console.print(summary(watch, result, again))
         return result
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM ends the demo as Ctrl-C does, so that its servers end with it."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
