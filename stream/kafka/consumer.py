@@ -35,6 +35,8 @@ DEFAULTS = {
     "fetch.wait.max.ms": 100,
     "queued.min.messages": 20_000,
     "fetch.message.max.bytes": 4 << 20,
+    # How long librdkafka waits before it looks at a full queue again; its default of a second would stall a backlog.
+    "fetch.queue.backoff.ms": 5,
     "reconnect.backoff.ms": 50,
     "reconnect.backoff.max.ms": 1_000,
     "log_level": 3,

@@ -80,11 +80,13 @@ class ExactlyOnce:
             raise RetriableError("no producer")
         _call(producer.begin_transaction, "beginning a transaction")
         self._open = True
-        for topic, records in outputs:
-            produce(producer, topic, records)
+        # Offsets first: this waits until the coordinator has completed the last transaction. A partition added
+        # before that is answered CONCURRENT_TRANSACTIONS, and librdkafka tries that one again only after 20 ms.
         point("before_send_offsets")
         _call(lambda: producer.send_offsets_to_transaction(offsets, metadata), "sending offsets")
         point("after_send_offsets")
+        for topic, records in outputs:
+            produce(producer, topic, records)
         _call(producer.commit_transaction, "committing a transaction")
         point("after_commit")
         self._open = False
