@@ -18,7 +18,7 @@ DecisionWord = Literal["approve", "review", "decline"]
 SeverityWord = Literal["none", "low", "medium", "high", "critical"]
 
 
-class DecidedBy(Struct, frozen=True, kw_only=True):
+class DecidedBy(Struct, frozen=True, kw_only=True, gc=False):
     """The model that gave the score. A source without a model is scored by `none`, with score 0."""
 
     name: str
@@ -26,7 +26,7 @@ class DecidedBy(Struct, frozen=True, kw_only=True):
     sha256: str
 
 
-class RankedReason(Struct, frozen=True, kw_only=True):
+class RankedReason(Struct, frozen=True, kw_only=True, gc=False):
     """Why, strongest first.
 
     `contribution` is the change of the score when the feature is set to its baseline; rules give reasons with
@@ -41,7 +41,7 @@ class RankedReason(Struct, frozen=True, kw_only=True):
     text: str
 
 
-class EventPlace(Struct, frozen=True, kw_only=True):
+class EventPlace(Struct, frozen=True, kw_only=True, gc=False):
     """Where the event stands in Kafka."""
 
     topic: str
@@ -49,7 +49,7 @@ class EventPlace(Struct, frozen=True, kw_only=True):
     offset: int
 
 
-class Times(Struct, frozen=True, kw_only=True):
+class Times(Struct, frozen=True, kw_only=True, gc=False):
     """Microseconds since 1970 UTC: when it happened, reached Kafka, and was scored."""
 
     event: int
@@ -57,7 +57,7 @@ class Times(Struct, frozen=True, kw_only=True):
     scored: int
 
 
-class Decision(Struct, frozen=True, kw_only=True):
+class Decision(Struct, frozen=True, kw_only=True, gc=False):
     """One scored event, whether it alerts or not."""
 
     alert_id: Annotated[
@@ -111,11 +111,11 @@ class Decision(Struct, frozen=True, kw_only=True):
     released: Annotated[bool, Meta(description="A decline let through at random, to learn its outcome.")]
 
 
-class Alert(Decision, frozen=True, kw_only=True):
+class Alert(Decision, frozen=True, kw_only=True, gc=False):
     """A decision that a person should look at: review or decline, not suppressed."""
 
 
-class DeadLetter(Struct, frozen=True, kw_only=True):
+class DeadLetter(Struct, frozen=True, kw_only=True, gc=False):
     """An event that could not be used, with everything needed to mend and re-drive it.
 
     On the dead-letter topic key, value and headers are the original ones; the rest is in added headers

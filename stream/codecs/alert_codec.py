@@ -7,7 +7,7 @@ order; headers are those of a CloudEvent in binary mode, and the event's own tra
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
 import msgspec
@@ -18,7 +18,7 @@ from features.key_texts import key_texts
 from features.plan import Plan, Reader
 from models.decision.decisions import Decisions, Reason
 from stream.codecs.messages import Headers
-from stream.codecs.times import rfc3339
+from stream.codecs.times import rfc3339_all
 from stream.contracts import (
     SCHEMA_VERSION,
     Alert,
@@ -76,27 +76,28 @@ class AlertEncoder:
             for row, message in zip(rows, made, strict=True)
         ]
 
-    def messages(self, decisions: Decisions, rows: Sequence[int], kind: Kind, scored: int) -> list[Decision]:
-        """The messages before they are bytes."""
+    def messages(
+        self, decisions: Decisions, rows: Sequence[int], kind: Kind, scored: int
+    ) -> Iterator[Decision]:
+        """The messages before they are bytes, one at a time: thousands alive at once would cost as much again."""
         source = decisions.features.batch.source
         make = Alert if kind == "alert" else Decision
         reader = self._plan.readers[source.name]
         snapshot = _Snapshot(decisions, rows, reader)
         by = decisions.model
         model = DecidedBy(name=by.name, version=by.version, sha256=by.sha256)
-        out: list[Decision] = []
         for place, row in enumerate(rows):
             event_id, event_time = snapshot.event_ids[place], snapshot.event_time[place]
             keys = snapshot.keys(place)
             primary = keys.get(reader.primary) if reader.primary else None
-            out.append(
+            yield (
                 make(
                     alert_id=alert_id(source.name, event_id, decisions.mode),
                     schema_version=SCHEMA_VERSION,
                     mode=decisions.mode,
                     event_id=event_id,
                     event_type=snapshot.event_types[place] or source.name,
-                    event_time=rfc3339(event_time),
+                    event_time=snapshot.event_time_text[place],
                     entity_keys=keys,
                     case_key=f"{source.name}:{event_id}"
                     if primary is None
@@ -127,7 +128,6 @@ class AlertEncoder:
                     released=snapshot.released[place],
                 )
             )
-        return out
 
     def _headers(self, message: Decision, batch: SourceBatch, row: int, kind: Kind) -> Headers:
         headers: Headers = [
@@ -157,6 +157,7 @@ class _Snapshot:
         self.event_types = _picked(batch, source.event_type, rows) if source.event_type else nothing
         self.amounts = _picked(batch, source.amount, rows) if source.amount else nothing
         self.event_time = batch.event_time[chosen].tolist()
+        self.event_time_text = rfc3339_all(batch.event_time[chosen])
         self.received = batch.received_time[chosen].tolist()
         self.partition = batch.partition[chosen].tolist()
         self.offset = batch.offset[chosen].tolist()
