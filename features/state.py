@@ -91,6 +91,7 @@ class SliceState:
         self._epoch = 0
         self._lost = False
         self.degraded = False
+        self._evictable = np.full(engine.shards, np.iinfo(np.int64).max)
         self.cold = ColdReader(engine, store, partitions, settings.foreign_refresh_ms, now_ms, self._lock)
 
     # -- assignment (PROTOCOL 5) ---------------------------------------------------------------
@@ -217,8 +218,9 @@ class SliceState:
             self._engine.evict(self._settings.memory_limit, self._base_of)
 
     def _base_of(self, source: str, partition: int) -> Ints:
-        """Rows with a stamp up to here are in Redis, so they may be evicted (PROTOCOL 3.5)."""
-        return self._owned[Partition(source, partition)].base
+        """Rows with a stamp up to here are in Redis, so they may be evicted (PROTOCOL 3.5); others' all are."""
+        one = self._owned.get(Partition(source, partition))
+        return self._evictable if one is None else one.base
 
     # -- flush (PROTOCOL 3) --------------------------------------------------------------------
 

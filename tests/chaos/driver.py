@@ -157,12 +157,11 @@ class Driver:
     def _kill_at_point(self, name: str) -> None:
         """Replace a worker by one that ends at the point, feed it until it does, replace that too."""
         ordinal = self._rng.randrange(WORKERS)
-        if name == "in_replay":
-            self._redis.restore(None)
+        between = self._redis_empty if name == "in_replay" else lambda: None
         self._kill(ordinal)
         count = 1 if name in ("in_recover", "in_replay") else self._rng.randrange(1, 4)
         self._restart(ordinal, RISKSTREAM_FAULT=f"{name}:{count}")
-        self._feed_until(lambda: not self._workers[ordinal].running, f"the worker to die at {name}")
+        self._feed_until(lambda: not self._workers[ordinal].running, f"the worker to die at {name}", between)
         code = self._workers[ordinal].wait(1)
         assert code == -signal.SIGKILL, f"ended with {code} before {name}: {self._world.logs()}"
         self.result.kills += 1
@@ -206,8 +205,10 @@ class Driver:
         wanted = min(self._world.committed() + events, len(self._messages) - 1)
         wait_until(lambda: self._world.committed() >= wanted, PATIENCE, f"progress. {self._world.logs()}")
 
-    def _feed_until(self, happened: Callable[[], bool], what: str) -> None:
-        """Keep a stream flowing until something happens."""
+    def _feed_until(
+        self, happened: Callable[[], bool], what: str, between: Callable[[], None] = lambda: None
+    ) -> None:
+        """Keep a stream flowing until something happens; `between` is done after each stretch."""
         end = time.monotonic() + PATIENCE
         while not happened():
             if time.monotonic() > end:
@@ -219,6 +220,7 @@ class Driver:
                 2 * PATIENCE,
                 what,
             )
+            between()
 
     def _finish(self) -> None:
         self._world.wait_until_done(PATIENCE)
