@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from features import kernel as k
-from features.batch import Bools, FeatureMatrix, Ints, MicroBatch, SliceStamps, SourceBatch, Strings
+from features.batch import Bools, FeatureMatrix, Floats, Ints, MicroBatch, SliceStamps, SourceBatch, Strings
 from features.expressions import Conditions
 from features.group_state import GroupState, Outputs
 from features.hashing import hash_column, hash_strings
 from features.key_texts import key_texts
 from features.keys import KeyTable
-from features.plan import Group, Plan
+from features.plan import Feature, Group, Plan
 from features.row_texts import split_texts, with_texts
 
 
@@ -73,10 +73,10 @@ class _Pass:
     offset: Ints
     t: Ints
     position: Ints
-    hid: np.ndarray  # type: ignore[type-arg]
-    bits: np.ndarray  # type: ignore[type-arg]
-    v: np.ndarray  # type: ignore[type-arg]
-    k: np.ndarray  # type: ignore[type-arg]
+    hid: k.Words
+    bits: k.Words
+    v: Floats
+    k: Ints
     folds: Bools
     reader: Ints
     row: Ints
@@ -111,7 +111,7 @@ class FeatureEngine:
         }
         self._readers = list(plan.readers)
         self._outputs = {
-            (group.index, name): Outputs(group, state.layout, _features_of(plan, name, group))
+            (group.index, name): Outputs(state.layout, _features_of(plan, name, group))
             for group, state in zip(plan.groups, self._groups, strict=True)
             for name in self._readers
         }
@@ -159,8 +159,13 @@ class FeatureEngine:
             if group.entity in part.slots and (reads or name == group.source):
                 taken.append((name, part, reads))
         n = sum(len(part.batch) for _, part, _ in taken)
+        zeros = [np.zeros(n, np.int64) for _ in range(5)]
         made = _Pass(
-            *(np.zeros(n, np.int64) for _ in range(5)),
+            zeros[0],
+            zeros[1],
+            zeros[2],
+            zeros[3],
+            zeros[4],
             np.zeros(n, np.uint32),
             np.zeros(n, np.uint32),
             np.full((len(group.value_columns), n), np.nan),
@@ -360,7 +365,7 @@ class FeatureEngine:
             theirs = {number for name, number in foreign if name == source}
             if theirs:
                 for slot in slots.tolist():
-                    state.remove(slot, lambda part, theirs=theirs: part not in theirs)
+                    state.remove(slot, theirs)
         for slot, source, partition, data in slices:
             state = states[source]
             if any(state.group.text_tokens):
@@ -418,7 +423,7 @@ class FeatureEngine:
         return gone
 
     def _evict_oldest(self, entity: str, share: float, base: Callable[[str, int], Ints]) -> int:
-        """Forget that share of an entity's keys, oldest use first, where all rows are stored and no batch holds them."""
+        """Forget that share of an entity's keys, oldest use first, if stored and in no batch."""
         table = self._keys[entity]
         known = np.flatnonzero(table.hashes[: table.count])
         idle = known[table.used[known] < self._batch_number]
@@ -461,7 +466,7 @@ class _Sheet:
         )
 
 
-def _features_of(plan: Plan, reader: str, group: Group):  # type: ignore[no-untyped-def]
+def _features_of(plan: Plan, reader: str, group: Group) -> list[tuple[Feature, int]]:
     numbers, texts, out = 0, 0, []
     for feature in plan.readers[reader].features:
         place = texts if feature.text else numbers

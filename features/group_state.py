@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from features import kernel as k
 from features.batch import Bools, Ints
 from features.plan import Feature, Group
-from features.row_codec import decode_row, encode_rows, row_bound
+from features.row_codec import decode_row, encode_rows, rows_bound, word
 
 _KINDS = {
     "count": 0,
@@ -48,6 +50,7 @@ class GroupState:
             np.zeros(1 << 16, np.int64),
             np.zeros(1 << 16, np.int64),
         )
+        self._word = word()
         self.clear()
 
     def clear(self) -> None:
@@ -86,12 +89,10 @@ class GroupState:
             self.meta[k.BUMP] * per_event + self.meta[k.NROWS] * 80 + self.meta[k.NBUCKETS] * per_bucket
         )
 
-    def encode(self, which):  # type: ignore[no-untyped-def]
+    def encode(self, which: Ints) -> tuple[NDArray[np.uint8], Ints]:
         """(buffer, ends) of rows."""
-        bound = 64
-        for r in which:
-            bound += row_bound(self.rows, self.buckets, r, self.nv, self.nk, self.accs)
-        out = np.empty(bound, np.uint8)
+        bound = rows_bound(self.rows, self.buckets, which, self.nv, self.nk, self.accs)
+        out = np.empty(bound + 64, np.uint8)
         ends = np.zeros(len(which), np.int64)
         longest = int(self.rows.n[which].max()) + 1 if len(which) else 1
         encode_rows(
@@ -106,6 +107,7 @@ class GroupState:
             self.accs,
             len(self.group.conditions),
             self.group.label,
+            self._word,
         )
         return out, ends
 
@@ -126,15 +128,16 @@ class GroupState:
                 self.accs,
                 len(self.group.conditions),
                 self.group.label,
+                self._word,
             )
         )
 
-    def remove(self, slot: int, keep_part=None) -> None:  # type: ignore[no-untyped-def]
-        """Forget the rows of a key (those with `keep_part(part)` false)."""
+    def remove(self, slot: int, only: set[int] | None = None) -> None:
+        """Forget the rows of a key; of some partitions only, where given."""
         r, before = int(self.heads[slot]), -1
         while r >= 0:
             following = int(self.rows.nxt[r])
-            if keep_part is not None and keep_part(int(self.rows.part[r])):
+            if only is not None and int(self.rows.part[r]) not in only:
                 before = r
             else:
                 if before < 0:
@@ -213,7 +216,7 @@ class GroupState:
 class Outputs:
     """Which cells of a group's scan make which columns of one reader's matrix."""
 
-    def __init__(self, group: Group, layout: k.Layout, features: list[tuple[Feature, int]]) -> None:
+    def __init__(self, layout: k.Layout, features: list[tuple[Feature, int]]) -> None:
         first = layout.s_first
         self.kind = np.array([_KINDS[f.function] for f, _ in features], np.int64)
         self.cell = np.array([first[f.slot] + f.window for f, _ in features], np.int64)
@@ -227,7 +230,9 @@ class Outputs:
 
 def _layout(group: Group) -> k.Layout:
     accs: dict[tuple[int, int, int], int] = {}
-    s_acc, first, windows = [], [], []
+    s_acc: list[int] = []
+    first: list[int] = []
+    windows: list[int] = []
     for slot in group.slots:
         s_acc.append(accs.setdefault((slot.value, slot.token, slot.where), len(accs)))
         first.append(len(windows))
@@ -271,11 +276,13 @@ def _joined(flags: list[int], s_acc: list[int], acc: int) -> int:
 
 
 def _rows(size: int) -> k.Rows:
-    longs = [np.zeros(size, np.int64) for _ in range(9)]
-    return k.Rows(*longs, np.zeros(size, np.uint8), np.full(size, -1, np.int64))
+    columns: dict[str, NDArray[Any]] = {name: np.zeros(size, np.int64) for name in k.Rows._fields}
+    columns["dirty"] = np.zeros(size, np.uint8)
+    columns["bucket"] = np.full(size, -1, np.int64)
+    return k.Rows(**columns)
 
 
-def _resized(array: np.ndarray, size: int, axis: int = -1) -> np.ndarray:  # type: ignore[type-arg]
+def _resized(array: NDArray[Any], size: int, axis: int = -1) -> NDArray[Any]:
     if array.shape[axis] == 0:
         return array
     shape = list(array.shape)

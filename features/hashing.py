@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
-from numba import njit
 from numpy.typing import NDArray
 
 from features.batch import Column, Floats
+from features.compiled import compiled
 
 Hashes = NDArray[np.uint64]
 
@@ -55,8 +55,8 @@ def shard_of(hashes: Hashes, shards: int) -> NDArray[np.int64]:
     return (hashes % np.uint64(shards)).astype(np.int64)
 
 
-@njit(cache=True)
-def _mix(values):  # type: ignore[no-untyped-def]
+@compiled
+def _mix(values: Hashes) -> Hashes:
     out = np.empty(len(values), np.uint64)
     for i in range(len(values)):
         h = values[i]
@@ -69,8 +69,8 @@ def _mix(values):  # type: ignore[no-untyped-def]
     return out
 
 
-@njit(cache=True)
-def _hash_bytes(data, lengths, known):  # type: ignore[no-untyped-def]
+@compiled
+def _hash_bytes(data: NDArray[np.uint8], lengths: NDArray[np.int64], known: NDArray[np.bool_]) -> Hashes:
     out = np.zeros(len(lengths), np.uint64)
     at = 0
     for i in range(len(lengths)):

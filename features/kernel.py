@@ -12,7 +12,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
+from numpy.typing import NDArray
+
+from features.batch import Bools, Floats, Ints
+from features.compiled import Scalar, inlined, lean, lean_released
+
+Words = NDArray[np.uint32]
+Bytes = NDArray[np.uint8]
 
 NEVER = np.iinfo(np.int64).max
 LONG_AGO = np.iinfo(np.int64).min
@@ -28,38 +34,42 @@ B_N, B_HI, B_LO, B_QHI, B_QLO, B_MIN, B_MAX, B_FIRST, B_LAST = range(9)
 
 
 class Entries(NamedTuple):
-    t: np.ndarray
-    hid: np.ndarray
-    bits: np.ndarray
-    v: np.ndarray
-    k: np.ndarray
-    known: np.ndarray
-    gone: np.ndarray
+    """All events of a group, in blocks: times, id hashes, condition bits, values and tokens by column."""
+
+    t: Ints
+    hid: Words
+    bits: Words
+    v: Floats
+    k: Ints
+    known: Ints
+    gone: Ints
 
 
 class Rows(NamedTuple):
-    slot: np.ndarray
-    part: np.ndarray
-    start: np.ndarray
-    head: np.ndarray
-    n: np.ndarray
-    cls: np.ndarray
-    stamp: np.ndarray
-    newest: np.ndarray
-    nxt: np.ndarray
-    dirty: np.ndarray
-    bucket: np.ndarray
+    """One slice each: whose, where its block starts, its first event and how many, stamp, newest time."""
+
+    slot: Ints
+    part: Ints
+    start: Ints
+    head: Ints
+    n: Ints
+    cls: Ints
+    stamp: Ints
+    newest: Ints
+    nxt: Ints
+    dirty: Bytes
+    bucket: Ints
 
 
-@njit(_nrt=False, cache=True, inline="always")
-def _two_sum(a, b):
+@inlined
+def _two_sum(a: Scalar, b: Scalar) -> tuple[Scalar, Scalar]:
     s = a + b
     bb = s - a
     return s, (a - (s - bb)) + (b - bb)
 
 
-@njit(_nrt=False, cache=True, inline="always")
-def _square(a):
+@inlined
+def _square(a: Scalar) -> tuple[Scalar, Scalar]:
     p = a * a
     c = 134217729.0 * a
     h = c - (c - a)
@@ -67,14 +77,16 @@ def _square(a):
     return p, ((h * h - p) + 2.0 * h * low) + low * low
 
 
-@njit(_nrt=False, cache=True, inline="always")
-def _at(rows, r, i):
+@inlined
+def _at(rows: Rows, r: Scalar, i: Scalar) -> Scalar:
     return rows.start[r] + ((rows.head[r] + i) & ((1 << rows.cls[r]) - 1))
 
 
-@njit(_nrt=False, cache=True)
-def upper(e, rows, r, t):
-    low, high = 0, rows.n[r]
+@lean
+def upper(e: Entries, rows: Rows, r: Scalar, t: Scalar) -> Scalar:
+    """Number of a row's events at or before `t`."""
+    low: Scalar = 0
+    high: Scalar = rows.n[r]
     while low < high:
         mid = (low + high) >> 1
         if e.t[_at(rows, r, mid)] <= t:
@@ -84,8 +96,8 @@ def upper(e, rows, r, t):
     return low
 
 
-@njit(_nrt=False, cache=True)
-def _alloc(e, meta, cls):
+@lean
+def _alloc(e: Entries, meta: Ints, cls: Scalar) -> Scalar:
     start = meta[FREE + cls]
     if start >= 0:
         meta[FREE + cls] = e.t[start]
@@ -95,14 +107,14 @@ def _alloc(e, meta, cls):
     return start
 
 
-@njit(_nrt=False, cache=True)
-def _release(e, meta, start, cls):
+@lean
+def _release(e: Entries, meta: Ints, start: Scalar, cls: Scalar) -> None:
     e.t[start] = meta[FREE + cls]
     meta[FREE + cls] = start
 
 
-@njit(_nrt=False, cache=True, inline="always")
-def _move(e, src, dst, label):
+@inlined
+def _move(e: Entries, src: Scalar, dst: Scalar, label: bool) -> None:
     e.t[dst] = e.t[src]
     e.hid[dst] = e.hid[src]
     e.bits[dst] = e.bits[src]
@@ -115,8 +127,8 @@ def _move(e, src, dst, label):
         e.gone[dst] = e.gone[src]
 
 
-@njit(_nrt=False, cache=True)
-def _grow(e, rows, meta, r, label):
+@lean
+def _grow(e: Entries, rows: Rows, meta: Ints, r: Scalar, label: bool) -> None:
     old, cls, head, n = rows.start[r], rows.cls[r], rows.head[r], rows.n[r]
     new = _alloc(e, meta, cls + 1)
     mask = (1 << cls) - 1
@@ -126,8 +138,8 @@ def _grow(e, rows, meta, r, label):
     rows.start[r], rows.cls[r], rows.head[r] = new, cls + 1, 0
 
 
-@njit(_nrt=False, cache=True)
-def open_gap(e, rows, meta, r, pos, label):
+@lean
+def open_gap(e: Entries, rows: Rows, meta: Ints, r: Scalar, pos: Scalar, label: bool) -> Scalar:
     """Make room at place `pos` of a row; returns the entry's index."""
     if rows.n[r] == (1 << rows.cls[r]):
         _grow(e, rows, meta, r, label)
@@ -143,16 +155,18 @@ def open_gap(e, rows, meta, r, pos, label):
     return _at(rows, r, pos)
 
 
-@njit(_nrt=False, cache=True)
-def find_row(rows, heads, slot, part):
+@lean
+def find_row(rows: Rows, heads: Ints, slot: Scalar, part: Scalar) -> Scalar:
+    """The row of a key and partition, or -1."""
     r = heads[slot]
     while r >= 0 and rows.part[r] < part:
         r = rows.nxt[r]
     return r if r >= 0 and rows.part[r] == part else -1
 
 
-@njit(_nrt=False, cache=True)
-def new_row(e, rows, heads, meta, slot, part):
+@lean
+def new_row(e: Entries, rows: Rows, heads: Ints, meta: Ints, slot: Scalar, part: Scalar) -> Scalar:
+    """An empty row, linked to its key in the order of partitions."""
     r = meta[FREE_ROW]
     if r >= 0:
         meta[FREE_ROW] = rows.nxt[r]
@@ -163,7 +177,8 @@ def new_row(e, rows, heads, meta, slot, part):
     rows.cls[r] = SMALLEST
     rows.start[r] = _alloc(e, meta, SMALLEST)
     rows.stamp[r], rows.newest[r], rows.dirty[r], rows.bucket[r] = 0, LONG_AGO, 0, -1
-    before, at = -1, heads[slot]
+    before: Scalar = -1
+    at: Scalar = heads[slot]
     while at >= 0 and rows.part[at] < part:
         before, at = at, rows.nxt[at]
     rows.nxt[r] = at
@@ -177,14 +192,14 @@ def new_row(e, rows, heads, meta, slot, part):
 class Buckets(NamedTuple):
     """One block for each hot row: `f[block, bucket, accumulator, field]`, times and tokens in `i`."""
 
-    n: np.ndarray
-    start: np.ndarray
-    end: np.ndarray
-    f: np.ndarray
-    i: np.ndarray  # first time, last time, first token, last token
-    sample_n: np.ndarray
-    sample: np.ndarray
-    seen: np.ndarray
+    n: Ints
+    start: Ints
+    end: Ints
+    f: Floats
+    i: Ints  # first time, last time, first token, last token
+    sample_n: Ints
+    sample: Ints
+    seen: Ints
 
 
 class Layout(NamedTuple):
@@ -193,31 +208,31 @@ class Layout(NamedTuple):
     label: bool
     horizon: int
     capacity: int
-    reach: np.ndarray  # delay + window, ascending
-    finest: np.ndarray  # shortest window among those with at least this reach
-    acc_value: np.ndarray
-    acc_token: np.ndarray
-    acc_where: np.ndarray
-    acc_flags: np.ndarray
-    s_acc: np.ndarray
-    s_delay: np.ndarray
-    s_current: np.ndarray
-    s_first: np.ndarray
-    s_count: np.ndarray
-    s_flags: np.ndarray
-    windows: np.ndarray
+    reach: Ints  # delay + window, ascending
+    finest: Ints  # shortest window among those with at least this reach
+    acc_value: Ints
+    acc_token: Ints
+    acc_where: Ints
+    acc_flags: Ints
+    s_acc: Ints
+    s_delay: Ints
+    s_current: Bools
+    s_first: Ints
+    s_count: Ints
+    s_flags: Ints
+    windows: Ints
 
 
-@njit(_nrt=False, cache=True)
-def _limit(lay, age):
+@lean
+def _limit(lay: Layout, age: Scalar) -> Scalar:
     for k in range(len(lay.reach)):
         if lay.reach[k] > age:
             return lay.finest[k] // 128
     return np.int64(NEVER)
 
 
-@njit(_nrt=False, cache=True)
-def _add_value(f, i, x, t, token):
+@lean
+def _add_value(f: Floats, i: Ints, x: Scalar, t: Scalar, token: Scalar) -> None:
     """Fold one value into an accumulator's fields; NaN counts as present but without value."""
     f[B_N] += 1.0
     if i[0] == NEVER or t < i[0]:
@@ -234,8 +249,8 @@ def _add_value(f, i, x, t, token):
         f[B_MAX] = max(f[B_MAX], x)
 
 
-@njit(_nrt=False, cache=True)
-def _add_needed(f, i, x, t, token, flags):
+@lean
+def _add_needed(f: Floats, i: Ints, x: Scalar, t: Scalar, token: Scalar, flags: Scalar) -> None:
     """Fold one value into a bucket's accumulator: only the fields that some feature reads."""
     f[B_N] += 1.0
     if flags & ENDS:
@@ -255,8 +270,8 @@ def _add_needed(f, i, x, t, token, flags):
             f[B_MAX] = max(f[B_MAX], x)
 
 
-@njit(_nrt=False, cache=True)
-def _add_fields(f, i, g, j):
+@lean
+def _add_fields(f: Floats, i: Ints, g: Floats, j: Ints) -> None:
     """Fold one accumulator into another; `g` may be older or newer than `f`."""
     if g[B_N] == 0.0:
         return
@@ -273,15 +288,16 @@ def _add_fields(f, i, g, j):
         i[1], i[3], f[B_LAST] = j[1], j[3], g[B_LAST]
 
 
-@njit(_nrt=False, cache=True)
-def clear_fields(f, i):
+@lean
+def clear_fields(f: Floats, i: Ints) -> None:
+    """Make an accumulator empty."""
     f[:] = 0.0
     f[B_MIN], f[B_MAX], f[B_FIRST], f[B_LAST] = np.inf, -np.inf, np.nan, np.nan
     i[0], i[1], i[2], i[3] = NEVER, LONG_AGO, 0, 0
 
 
-@njit(_nrt=False, cache=True)
-def _copy_bucket(b, blk, source, target):
+@lean
+def _copy_bucket(b: Buckets, blk: Scalar, source: Scalar, target: Scalar) -> None:
     for a in range(b.f.shape[2]):
         for w in range(b.f.shape[3]):
             b.f[blk, target, a, w] = b.f[blk, source, a, w]
@@ -289,8 +305,8 @@ def _copy_bucket(b, blk, source, target):
             b.i[blk, target, a, w] = b.i[blk, source, a, w]
 
 
-@njit(_nrt=False, cache=True)
-def _compact(b, lay, blk, newest, oldest_pair):
+@lean
+def _compact(b: Buckets, lay: Layout, blk: Scalar, newest: Scalar, oldest_pair: bool) -> None:
     """Merge neighbours as far as their span may go; `oldest_pair` merges those two whatever their span."""
     kept = 0
     for place in range(1, b.n[blk]):
@@ -307,8 +323,8 @@ def _compact(b, lay, blk, newest, oldest_pair):
     b.n[blk] = kept + 1
 
 
-@njit(_nrt=False, cache=True)
-def _drop_buckets(b, blk, before, accs):
+@lean
+def _drop_buckets(b: Buckets, blk: Scalar, before: Scalar) -> None:
     gone = 0
     while gone < b.n[blk] and b.end[blk, gone] <= before:
         gone += 1
@@ -320,11 +336,12 @@ def _drop_buckets(b, blk, before, accs):
         b.n[blk] = n
 
 
-@njit(_nrt=False, cache=True)
-def _remember(b, blk, c, token, t):
+@lean
+def _remember(b: Buckets, blk: Scalar, c: Scalar, token: Scalar, t: Scalar) -> None:
     """Bottom-k sample of tokens by hash, each with its newest time."""
-    n = b.sample_n[blk, c]
-    low, high = 0, n
+    n: Scalar = b.sample_n[blk, c]
+    low: Scalar = 0
+    high: Scalar = n
     key = np.uint64(token)
     while low < high:
         mid = (low + high) >> 1
@@ -337,7 +354,7 @@ def _remember(b, blk, c, token, t):
         return
     if low >= SAMPLE:
         return
-    last = min(n, SAMPLE - 1)
+    last: Scalar = min(n, SAMPLE - 1)
     for place in range(last, low, -1):
         b.sample[blk, c, place] = b.sample[blk, c, place - 1]
         b.seen[blk, c, place] = b.seen[blk, c, place - 1]
@@ -345,8 +362,8 @@ def _remember(b, blk, c, token, t):
     b.sample_n[blk, c] = min(n + 1, SAMPLE)
 
 
-@njit(_nrt=False, cache=True)
-def _merge_oldest(e, rows, b, lay, meta, r):
+@lean
+def _merge_oldest(e: Entries, rows: Rows, b: Buckets, lay: Layout, meta: Ints, r: Scalar) -> None:
     """Move the oldest event of a full row into its buckets."""
     if rows.bucket[r] < 0:
         blk = meta[FREE_BUCKET]
@@ -396,8 +413,8 @@ def _merge_oldest(e, rows, b, lay, meta, r):
     rows.n[r] -= 1
 
 
-@njit(_nrt=False, cache=True)
-def _chain(e, rows, r, hid, t):
+@lean
+def _chain(e: Entries, rows: Rows, r: Scalar, hid: Scalar, t: Scalar) -> None:
     """Set until when each version of a label holds: the next time something became known of it."""
     last = upper(e, rows, r, t)
     first = upper(e, rows, r, t - 1)
@@ -405,7 +422,7 @@ def _chain(e, rows, r, hid, t):
         x = _at(rows, r, i)
         if e.hid[x] != hid:
             continue
-        gone = NEVER
+        gone: Scalar = NEVER
         for j in range(first, last):
             y = _at(rows, r, j)
             if e.hid[y] == hid and e.known[y] > e.known[x]:
@@ -413,8 +430,25 @@ def _chain(e, rows, r, hid, t):
         e.gone[x] = gone
 
 
-@njit(_nrt=False, cache=True)
-def fold(e, rows, heads, b, lay, meta, slot, part, offset, t, position, hid, bits, v, k, i):
+@lean
+def fold(
+    e: Entries,
+    rows: Rows,
+    heads: Ints,
+    b: Buckets,
+    lay: Layout,
+    meta: Ints,
+    slot: Scalar,
+    part: Scalar,
+    offset: Scalar,
+    t: Scalar,
+    position: Scalar,
+    hid: Scalar,
+    bits: Scalar,
+    v: Floats,
+    k: Ints,
+    i: Scalar,
+) -> Scalar:
     """Fold event i into its row. Returns bit 0: duplicate, bit 1: late."""
     r = find_row(rows, heads, slot, part)
     if r < 0:
@@ -429,14 +463,13 @@ def fold(e, rows, heads, b, lay, meta, slot, part, offset, t, position, hid, bit
         edge = t - lay.horizon
     where = position if (lay.label and position != NEVER) else t
     if lay.label:
-        found, same = -1, False
+        same = False
         low, high = 0, rows.n[r]
         if position != NEVER:
             low, high = upper(e, rows, r, where - 1), upper(e, rows, r, where)
         for place in range(low, high):
             x = _at(rows, r, place)
             if e.hid[x] == hid:
-                found = place
                 same = same or e.known[x] == t
                 where = e.t[x]
         if same:
@@ -459,7 +492,7 @@ def fold(e, rows, heads, b, lay, meta, slot, part, offset, t, position, hid, bit
         rows.head[r] = (rows.head[r] + 1) & ((1 << rows.cls[r]) - 1)
         rows.n[r] -= 1
     if rows.bucket[r] >= 0:
-        _drop_buckets(b, rows.bucket[r], edge, len(lay.acc_value))
+        _drop_buckets(b, rows.bucket[r], edge)
     if where <= edge:
         meta[FORGOTTEN] += 1
         return late
@@ -480,15 +513,15 @@ def fold(e, rows, heads, b, lay, meta, slot, part, offset, t, position, hid, bit
 class Scratch(NamedTuple):
     """Bins of every slot and window for one event, and the set that counts distinct tokens."""
 
-    f: np.ndarray
-    i: np.ndarray
-    table: np.ndarray
-    newest: np.ndarray
-    used: np.ndarray
+    f: Floats
+    i: Ints
+    table: Ints
+    newest: Ints
+    used: Ints
 
 
-@njit(_nrt=False, cache=True)
-def _put(scratch, count, token, t):
+@lean
+def _put(scratch: Scratch, count: Scalar, token: Scalar, t: Scalar) -> Scalar:
     """Note a token with the newest time at which it was seen; returns the count of different tokens."""
     mask = len(scratch.table) - 1
     h = np.int64((np.uint64(token) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(40)) & mask
@@ -504,8 +537,19 @@ def _put(scratch, count, token, t):
     return count + 1
 
 
-@njit(_nrt=False, cache=True)
-def _distinct(e, rows, b, lay, scratch, s, r0, t, upto, current):
+@lean
+def _distinct(
+    e: Entries,
+    rows: Rows,
+    b: Buckets,
+    lay: Layout,
+    scratch: Scratch,
+    s: Scalar,
+    r0: Scalar,
+    t: Scalar,
+    upto: Scalar,
+    current: Scalar,
+) -> None:
     first, nw = lay.s_first[s], lay.s_count[s]
     a = lay.s_acc[s]
     token, where = lay.acc_token[a], lay.acc_where[a]
@@ -546,8 +590,19 @@ def _distinct(e, rows, b, lay, scratch, s, r0, t, upto, current):
         scratch.table[scratch.used[u]] = 0
 
 
-@njit(_nrt=False, cache=True)
-def _scan(e, rows, b, lay, scratch, s, r0, t, x0, cur):
+@lean
+def _scan(
+    e: Entries,
+    rows: Rows,
+    b: Buckets,
+    lay: Layout,
+    scratch: Scratch,
+    s: Scalar,
+    r0: Scalar,
+    t: Scalar,
+    x0: tuple[Scalar, Scalar],
+    cur: bool,
+) -> None:
     """Fill the bins of one slot for an event at `t`; `cur` says whether the event x0 itself counts."""
     a = lay.s_acc[s]
     value, token, where = lay.acc_value[a], lay.acc_token[a], lay.acc_where[a]
@@ -634,15 +689,17 @@ def _scan(e, rows, b, lay, scratch, s, r0, t, x0, cur):
                         break
         r = rows.nxt[r]
     if cur:
-        _add_current(e, scratch.f[first], scratch.i[first], value, token, t, x0)
+        _add_current(scratch.f[first], scratch.i[first], value, token, t, x0)
     for j in range(1, nw):
         _add_fields(
             scratch.f[first + j], scratch.i[first + j], scratch.f[first + j - 1], scratch.i[first + j - 1]
         )
 
 
-@njit(_nrt=False, cache=True, inline="always")
-def _add_current(e, f, i, value, token, t, x0):
+@inlined
+def _add_current(
+    f: Floats, i: Ints, value: Scalar, token: Scalar, t: Scalar, x0: tuple[Scalar, Scalar]
+) -> None:
     v, k = x0
     if value >= 0 and v != v:
         return
@@ -651,8 +708,8 @@ def _add_current(e, f, i, value, token, t, x0):
     _add_value(f, i, v, t, k)
 
 
-@njit(_nrt=False, cache=True, inline="always")
-def _result(kind, f, i, g, t):
+@inlined
+def _result(kind: Scalar, f: Floats, i: Ints, g: Scalar, t: Scalar) -> Scalar:
     n = f[B_N]
     if kind == 0:
         return n
@@ -696,41 +753,41 @@ def _result(kind, f, i, g, t):
     return g / n
 
 
-@njit(_nrt=False, cache=True, nogil=True)
+@lean_released
 def run(
-    begin,
-    e,
-    rows,
-    heads,
-    b,
-    lay,
-    meta,
-    scratch,
-    slot,
-    part,
-    offset,
-    t,
-    position,
-    hid,
-    bits,
-    v,
-    k,
-    does_fold,
-    does_read,
-    out_row,
-    f_kind,
-    f_cell,
-    f_of,
-    f_fill,
-    f_slot,
-    f_text,
-    out,
-    texts,
-    status,
-    folds_in,
-    stamps,
-    stamp_parts,
-):
+    begin: Scalar,
+    e: Entries,
+    rows: Rows,
+    heads: Ints,
+    b: Buckets,
+    lay: Layout,
+    meta: Ints,
+    scratch: Scratch,
+    slot: Ints,
+    part: Ints,
+    offset: Ints,
+    t: Ints,
+    position: Ints,
+    hid: Words,
+    bits: Words,
+    v: Floats,
+    k: Ints,
+    does_fold: Bools,
+    does_read: Bools,
+    out_row: Ints,
+    f_kind: Ints,
+    f_cell: Ints,
+    f_of: Ints,
+    f_fill: Floats,
+    f_slot: Ints,
+    f_text: Ints,
+    out: Floats,
+    texts: Ints,
+    status: Ints,
+    folds_in: bool,
+    stamps: Ints,
+    stamp_parts: Ints,
+) -> Scalar:
     """Process events from `begin` on; returns the first event not processed (arenas were full) or n."""
     room = len(e.t)
     for n in range(begin, len(slot)):
@@ -806,8 +863,10 @@ def run(
     return len(slot)
 
 
-@njit(_nrt=False, cache=True)
-def _seen(e, rows, heads, lay, slot, part, t, hid):
+@lean
+def _seen(
+    e: Entries, rows: Rows, heads: Ints, lay: Layout, slot: Scalar, part: Scalar, t: Scalar, hid: Scalar
+) -> Scalar:
     """Whether the event is a duplicate (bit 0) or late (bit 1) in its own row, before the fold."""
     r = find_row(rows, heads, slot, part)
     if r < 0:

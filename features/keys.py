@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit
 
 from features.batch import Bools, Ints
+from features.compiled import compiled
 from features.hashing import Hashes, shard_of
 
 
@@ -72,8 +72,8 @@ class KeyTable:
             setattr(self, name, grown)
 
 
-@njit(cache=True)
-def _rebuild(table, hashes, count):  # type: ignore[no-untyped-def]
+@compiled
+def _rebuild(table: Ints, hashes: Hashes, count: int) -> None:
     mask = np.uint64(len(table) - 1)
     for slot in range(count):
         if hashes[slot] == 0:
@@ -84,8 +84,10 @@ def _rebuild(table, hashes, count):  # type: ignore[no-untyped-def]
         table[at] = slot
 
 
-@njit(cache=True)
-def _lookup(table, hashes, count, wanted, out, free):  # type: ignore[no-untyped-def]
+@compiled
+def _lookup(
+    table: Ints, hashes: Hashes, count: int, wanted: Hashes, out: Ints, free: Ints
+) -> tuple[int, int, Ints]:
     mask = np.uint64(len(table) - 1)
     fresh = np.empty(len(wanted), np.int64)
     new = taken = 0

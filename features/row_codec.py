@@ -6,19 +6,40 @@ nothing: decode(encode(row)) is the row, bit for bit.
 
 from __future__ import annotations
 
-import numpy as np
-from numba import njit
+from typing import NamedTuple
 
-from features.kernel import LONG_AGO, NEVER, SMALLEST, _at, _chain, clear_fields, new_row, open_gap
+import numpy as np
+from numpy.typing import NDArray
+
+from features.batch import Floats, Ints
+from features.compiled import Scalar, inlined, lean, lean_released
+from features.kernel import NEVER, Buckets, Bytes, Entries, Rows, _at, _chain, clear_fields, new_row, open_gap
+
+Words64 = NDArray[np.uint64]
 
 VERSION = 1
 _RAW = 255
+
+
+class Word(NamedTuple):
+    """Eight bytes seen as a float and as bits."""
+
+    real: Floats
+    bits: Words64
+
+
+def word() -> Word:
+    """A place to turn floats into bits and back, for the functions below."""
+    real = np.zeros(1)
+    return Word(real, real.view(np.uint64))
+
+
 _PART = (0, 1, 2, 4, 4, 8, 8, 16, 16)
 """Which part of an accumulator each field belongs to."""
 
 
-@njit(cache=True, inline="always")
-def _varint(out, p, x):
+@inlined
+def _varint(out: Bytes, p: Scalar, x: Scalar) -> Scalar:
     x = np.uint64(x)
     while x >= np.uint64(128):
         out[p] = np.uint8((x & np.uint64(127)) | np.uint64(128))
@@ -28,18 +49,18 @@ def _varint(out, p, x):
     return p + 1
 
 
-@njit(cache=True, inline="always")
-def _zigzag(x):
+@inlined
+def _zigzag(x: Scalar) -> Scalar:
     return np.uint64((np.int64(x) << np.int64(1)) ^ (np.int64(x) >> np.int64(63)))
 
 
-@njit(cache=True, inline="always")
-def _unzigzag(x):
+@inlined
+def _unzigzag(x: Scalar) -> Scalar:
     return np.int64(x >> np.uint64(1)) ^ -np.int64(x & np.uint64(1))
 
 
-@njit(cache=True)
-def _read(data, p):
+@lean
+def _read(data: Bytes, p: Scalar) -> tuple[Scalar, Scalar]:
     x = np.uint64(0)
     shift = np.uint64(0)
     while True:
@@ -51,8 +72,8 @@ def _read(data, p):
         shift += np.uint64(7)
 
 
-@njit(cache=True, inline="always")
-def _raw(out, p, bits):
+@inlined
+def _raw(out: Bytes, p: Scalar, bits: Scalar) -> Scalar:
     for _ in range(8):
         out[p] = np.uint8(bits & np.uint64(255))
         bits >>= np.uint64(8)
@@ -60,16 +81,16 @@ def _raw(out, p, bits):
     return p
 
 
-@njit(cache=True, inline="always")
-def _unraw(data, p):
+@inlined
+def _unraw(data: Bytes, p: Scalar) -> tuple[Scalar, Scalar]:
     bits = np.uint64(0)
     for i in range(8):
         bits |= np.uint64(data[p + i]) << np.uint64(8 * i)
     return bits, p + 8
 
 
-@njit(cache=True)
-def _scale(values, n):
+@lean
+def _scale(values: Floats, n: Scalar) -> Scalar:
     """Smallest power of ten that makes all values whole and comes back to the same bits, else _RAW."""
     power = 1.0
     for s in range(5):
@@ -92,8 +113,8 @@ def _scale(values, n):
     return _RAW
 
 
-@njit(cache=True)
-def _encode_fields(out, p, f, i, bits_of):
+@lean
+def _encode_fields(out: Bytes, p: Scalar, f: Floats, i: Ints, one: Word) -> Scalar:
     """An accumulator but for its count: a byte that says which parts follow, then those parts."""
     parts = 0
     if f[1] != 0.0:
@@ -110,22 +131,22 @@ def _encode_fields(out, p, f, i, bits_of):
     p += 1
     for w in range(1, 9):
         if parts & _PART[w]:
-            bits_of[0] = f[w]
-            p = _raw(out, p, bits_of.view(np.uint64)[0])
+            one.real[0] = f[w]
+            p = _raw(out, p, one.bits[0])
     if parts & 16:
         for w in range(4):
             p = _raw(out, p, np.uint64(i[w]))
     return p
 
 
-@njit(cache=True)
-def _decode_fields(data, p, f, i, one):
+@lean
+def _decode_fields(data: Bytes, p: Scalar, f: Floats, i: Ints, one: Word) -> Scalar:
     parts = data[p]
     p += 1
     for w in range(1, 9):
         if parts & _PART[w]:
-            one[0], p = _unraw(data, p)
-            f[w] = one.view(np.float64)[0]
+            one.bits[0], p = _unraw(data, p)
+            f[w] = one.real[0]
     if parts & 16:
         for w in range(4):
             bits8, p = _unraw(data, p)
@@ -133,8 +154,8 @@ def _decode_fields(data, p, f, i, one):
     return p
 
 
-@njit(cache=True)
-def row_bound(rows, b, r, nv, nk, accs):
+@lean
+def row_bound(rows: Rows, b: Buckets, r: Scalar, nv: Scalar, nk: Scalar, accs: Scalar) -> Scalar:
     """Most bytes that a row can take."""
     size = 64 + rows.n[r] * (10 + 3 + 5 + nv * 10 + nk * 13 + 10) + nk * 10
     blk = rows.bucket[r]
@@ -145,9 +166,31 @@ def row_bound(rows, b, r, nv, nk, accs):
     return size
 
 
-@njit(cache=True)
-def encode_row(e, rows, b, r, out, p, scratch, tokens, accs, conditions, label, bits_of):
-    """Write one row at `p`; returns the end. `bits_of` views float64 as uint64."""
+@lean_released
+def rows_bound(rows: Rows, b: Buckets, which: Ints, nv: int, nk: int, accs: int) -> int:
+    """Most bytes that rows can take."""
+    size = 0
+    for j in range(len(which)):
+        size += row_bound(rows, b, which[j], nv, nk, accs)
+    return size
+
+
+@lean
+def encode_row(
+    e: Entries,
+    rows: Rows,
+    b: Buckets,
+    r: Scalar,
+    out: Bytes,
+    p: Scalar,
+    scratch: Floats,
+    tokens: Ints,
+    accs: Scalar,
+    conditions: Scalar,
+    label: bool,
+    one: Word,
+) -> Scalar:
+    """Write one row at `p`; returns the end."""
     n = rows.n[r]
     out[p] = VERSION
     p = _varint(out, p + 1, rows.stamp[r])
@@ -183,8 +226,8 @@ def encode_row(e, rows, b, r, out, p, scratch, tokens, accs, conditions, label, 
         p += 1
         if s == _RAW:
             for i in range(n):
-                bits_of[0] = scratch[i]
-                p = _raw(out, p, bits_of.view(np.uint64)[0])
+                one.real[0] = scratch[i]
+                p = _raw(out, p, one.bits[0])
         else:
             power = 10.0**s
             for i in range(n):
@@ -228,7 +271,7 @@ def encode_row(e, rows, b, r, out, p, scratch, tokens, accs, conditions, label, 
         for a in range(accs):
             p = _varint(out, p, np.uint64(b.f[blk, q, a, 0]))
             if b.f[blk, q, a, 0] > 0.0:
-                p = _encode_fields(out, p, b.f[blk, q, a], b.i[blk, q, a], bits_of)
+                p = _encode_fields(out, p, b.f[blk, q, a], b.i[blk, q, a], one)
     for c in range(e.k.shape[0]):
         p = _varint(out, p, b.sample_n[blk, c])
         for j in range(b.sample_n[blk, c]):
@@ -237,18 +280,43 @@ def encode_row(e, rows, b, r, out, p, scratch, tokens, accs, conditions, label, 
     return p
 
 
-@njit(cache=True, nogil=True)
-def encode_rows(e, rows, b, which, out, ends, scratch, tokens, accs, conditions, label):
+@lean_released
+def encode_rows(
+    e: Entries,
+    rows: Rows,
+    b: Buckets,
+    which: Ints,
+    out: Bytes,
+    ends: Ints,
+    scratch: Floats,
+    tokens: Ints,
+    accs: Scalar,
+    conditions: Scalar,
+    label: bool,
+    one: Word,
+) -> None:
     """Encode rows one after the other; `ends[j]` is where row `which[j]` ends."""
-    bits_of = np.zeros(1, np.float64)
     p = 0
     for j in range(len(which)):
-        p = encode_row(e, rows, b, which[j], out, p, scratch, tokens, accs, conditions, label, bits_of)
+        p = encode_row(e, rows, b, which[j], out, p, scratch, tokens, accs, conditions, label, one)
         ends[j] = p
 
 
-@njit(cache=True, nogil=True)
-def decode_row(e, rows, heads, b, meta, slot, part, data, accs, conditions, label):
+@lean_released
+def decode_row(
+    e: Entries,
+    rows: Rows,
+    heads: Ints,
+    b: Buckets,
+    meta: Ints,
+    slot: Scalar,
+    part: Scalar,
+    data: Bytes,
+    accs: Scalar,
+    conditions: Scalar,
+    label: bool,
+    one: Word,
+) -> Scalar:
     """Make a new row from bytes; returns the row, or -1 for another version."""
     if data[0] != VERSION:
         return -1
@@ -280,7 +348,6 @@ def decode_row(e, rows, heads, b, meta, slot, part, data, accs, conditions, labe
             known, p = _read(data, p)
             e.known[x] = e.t[x] + _unzigzag(known) * unit
             e.gone[x] = NEVER
-    one = np.zeros(1, np.uint64)
     for c in range(e.v.shape[0]):
         s = data[p]
         p += 1
@@ -288,8 +355,8 @@ def decode_row(e, rows, heads, b, meta, slot, part, data, accs, conditions, labe
         for i in range(n):
             x = _at(rows, r, i)
             if s == _RAW:
-                one[0], p = _unraw(data, p)
-                e.v[c, x] = one.view(np.float64)[0]
+                one.bits[0], p = _unraw(data, p)
+                e.v[c, x] = one.real[0]
             else:
                 z, p = _read(data, p)
                 e.v[c, x] = np.nan if z == 0 else np.float64(_unzigzag(z - np.uint64(1))) / power
@@ -341,6 +408,3 @@ def decode_row(e, rows, heads, b, meta, slot, part, data, accs, conditions, labe
             b.sample[blk, c, j] = np.int64(token)
             b.seen[blk, c, j] = _unzigzag(seen)
     return r
-
-
-__all__ = ["LONG_AGO", "SMALLEST", "VERSION", "decode_row", "encode_rows", "row_bound"]
