@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
 import msgspec
 
+from features.errors import ConfigurationError
 from features.plan import Plan
 from models.registry import Registry
 from stream import build
+from stream.codecs.alert_codec import AlertEncoder
 from stream.config import Config, load
+from stream.kafka.side_producer import SideProducer
 from stream.kafka.worker import Worker
 from stream.logs import logger
 from stream.metrics import Metrics
+from stream.scorer import Scorer
+from stream.shadow import Challengers, Shadow
 from stream.swap import Swapper, Watched
 
 _log = logger("worker")
@@ -35,23 +41,55 @@ def run_worker(config_file: Path, ordinal: int | None = None) -> int:
     metrics = Metrics()
     try:
         scorer = build.make_scorer(config, plan, store)
-        swapper = Swapper(_watched(config, plan), scorer, _counted(metrics))
+        swapper = Swapper(_watched(config, plan, config.models.routes), scorer, _counted(metrics))
         worker = Worker(config, scorer, store, decoders, metrics, swapper.between)
         if config.worker.metrics_port:
             metrics.serve(config.worker.metrics_host, config.worker.metrics_port)
         swapper.start(config.models.poll_ms)
         try:
-            return _until_stopped(worker)
+            with _shadow(config, plan, scorer, metrics):
+                return _until_stopped(worker)
         finally:
             swapper.stop()
     finally:
         store.close()
 
 
-def _watched(config: Config, plan: Plan) -> Watched:
+@contextmanager
+def _shadow(config: Config, plan: Plan, scorer: Scorer, metrics: Metrics) -> Iterator[None]:
+    """Let challengers see what the scorer scores, where the settings name some."""
+    if not config.models.shadow:
+        yield
+        return
+    topic = config.topics.decisions
+    if not topic:
+        raise ConfigurationError(f"{config.path}: models.shadow needs topics.decisions, where opinions go")
+    models = {source: build.load_model(config, plan, name) for source, name in config.models.shadow.items()}
+    challengers = Challengers(models, build.make_policy(config, plan))
+    swapper = Swapper(_watched(config, plan, config.models.shadow), challengers)
+    encoder = AlertEncoder(plan)
+    producer = SideProducer(config.kafka, lambda lost: metrics.shadow_dropped.labels("").inc(lost))
+    shadow = Shadow(
+        challengers,
+        lambda made: producer.publish(topic, encoder.decisions(made)),
+        lambda source, events: metrics.shadow_dropped.labels(source).inc(events),
+        swapper.between,
+    )
+    scorer.watch = shadow.offer
+    shadow.start()
+    swapper.start(config.models.poll_ms)
+    try:
+        yield
+    finally:
+        swapper.stop()
+        shadow.close()
+        producer.close()
+
+
+def _watched(config: Config, plan: Plan, routes: dict[str, str]) -> Watched:
     return Watched(
         registry=Registry(config.resolve(config.models.registry)),
-        routes=config.models.routes,
+        routes=routes,
         trust=build.make_trust(config),
         plan=plan,
         policy_file=config.resolve(config.policy.file),

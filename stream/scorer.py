@@ -6,7 +6,7 @@ effect but the fold of the events into the engine's state.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -65,7 +65,8 @@ class Scorer:
     """Scores with the routes, policy and profiles that it holds at that moment.
 
     `routes` maps sources to models; a source without one is decided by rules alone. `swap` and `set_policy`
-    are called between two batches by the thread that scores.
+    are called between two batches by the thread that scores. `watch`, where set, is shown every scored matrix
+    (challengers in the shadow); it must not block.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Scorer:
         self.plan = engine.plan
         self.policy = policy
         self.mode: Mode = mode
+        self.watch: Callable[[FeatureMatrix], None] | None = None
         self._profiles = profiles
         self._derived = DerivedFeatures(engine.plan)
         self._routes: dict[str, Model] = {}
@@ -141,7 +143,10 @@ class Scorer:
 
     def _decide(self, matrix: FeatureMatrix, remember: bool) -> Decisions:
         model = self.model(matrix.batch.source.name)
-        return self.policy.decide(matrix, model.score(matrix), model, self.mode, remember)
+        decisions = self.policy.decide(matrix, model.score(matrix), model, self.mode, remember)
+        if remember and self.watch is not None:
+            self.watch(matrix)
+        return decisions
 
     def _refuse_missing_profiles(self) -> None:
         for reader in self.plan.readers.values():

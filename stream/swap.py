@@ -8,9 +8,10 @@ refused is logged and counted, and the worker goes on with what it has.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Protocol
 
 from features.errors import ConfigurationError, RiskstreamError
 from features.plan import Plan
@@ -20,7 +21,6 @@ from models.decision.policy import Policy, load_policy, policy_version
 from models.registry import Registry
 from models.signing import Trust
 from stream.logs import logger
-from stream.scorer import Scorer
 
 _log = logger("swap")
 _RETRY_AFTER = 30
@@ -43,6 +43,28 @@ class _Ready:
     policy: Policy | None = None
 
 
+class Swappable(Protocol):
+    """What holds models and a policy: a Scorer, or the challengers in the shadow."""
+
+    @property
+    def routes(self) -> Mapping[str, Model]:
+        """The model of each source."""
+        ...
+
+    @property
+    def policy(self) -> object:
+        """What decides now."""
+        ...
+
+    def swap(self, source: str, model: Model) -> None:
+        """Score a source with another model; ConfigurationError where it does not fit."""
+        ...
+
+    def set_policy(self, policy: Policy) -> None:
+        """Decide by another policy; ConfigurationError where it does not fit."""
+        ...
+
+
 class Swapper:
     """Keeps a scorer's models and policy current. `start` it, call `between` from the scoring thread.
 
@@ -51,7 +73,7 @@ class Swapper:
     """
 
     def __init__(
-        self, watched: Watched, scorer: Scorer, report: Callable[[str, str], None] | None = None
+        self, watched: Watched, scorer: Swappable, report: Callable[[str, str], None] | None = None
     ) -> None:
         self._watched = watched
         self._scorer = scorer

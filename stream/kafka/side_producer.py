@@ -1,0 +1,45 @@
+"""Publishes what may be lost: challengers' decisions. Never waits, counts what it had to drop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from confluent_kafka import KafkaError, Producer
+
+from stream.codecs.alert_codec import Record
+from stream.config import Kafka
+from stream.kafka.producer import properties
+
+_CLOSE_SECONDS = 5.0
+
+
+class SideProducer:
+    """A producer beside the worker's transactional one; used by one thread."""
+
+    def __init__(self, kafka: Kafka, dropped: Callable[[int], None]) -> None:
+        self._producer = Producer(properties(kafka.client_properties(), kafka.producer, None))
+        self._dropped = dropped
+
+    def publish(self, topic: str, records: Iterable[Record]) -> None:
+        """Hand records over; those that find the queue full are dropped."""
+        lost = 0
+        for record in records:
+            headers: Any = record.headers
+            try:
+                self._producer.produce(
+                    topic, record.value, record.key, headers=headers, on_delivery=self._delivered
+                )
+            except BufferError:
+                lost += 1
+        self._producer.poll(0)
+        if lost:
+            self._dropped(lost)
+
+    def close(self) -> None:
+        """Wait a little for what is under way."""
+        self._producer.flush(_CLOSE_SECONDS)
+
+    def _delivered(self, error: KafkaError | None, _: object) -> None:
+        if error is not None:
+            self._dropped(1)
