@@ -73,7 +73,7 @@ def test_challengers_see_what_the_champion_scored_and_change_nothing(parts):
 
 
 def test_a_slow_challenger_drops_events_and_counts_them(parts):
-    champion, challenger, policy = parts
+    _, challenger, policy = parts
     slow = Slow(challenger.runner)
     model = LoadedModel(challenger.manifest, challenger.version, slow)
     shadow, published, dropped = shadow_of(Challengers({"payments": model}, policy()), most_waiting=250)
@@ -89,7 +89,7 @@ def test_a_slow_challenger_drops_events_and_counts_them(parts):
 
 
 def test_a_failing_challenger_is_counted_and_goes_on(parts):
-    champion, challenger, policy = parts
+    _, challenger, policy = parts
     broken = Slow(challenger.runner, broken=True)
     broken.go.set()
     model = LoadedModel(challenger.manifest, challenger.version, broken)
