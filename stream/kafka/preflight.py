@@ -56,9 +56,9 @@ class Preflight:
         return Manifest(plan.fingerprint, STATE_FORMAT, shards, group, self.cluster, topics)
 
     def _topic_ids(self, topics: Iterable[str]) -> dict[str, str]:
-        names = list(topics) if self._has_controller else []
-        if not names:
+        if not self._has_controller:
             return {}
+        names = list(topics)
         asked = self._admin.describe_topics(TopicCollection(names), request_timeout=_TIMEOUT)
         out = {}
         for name, answer in asked.items():
@@ -72,7 +72,9 @@ class Preflight:
 
     def message_room(self, topic: str) -> int:
         """How long a message of a topic may be, after compression."""
-        asked = [ConfigResource(ResourceType.TOPIC, topic)] if self._has_controller else []
+        if not self._has_controller:
+            return _ROOM
+        asked = [ConfigResource(ResourceType.TOPIC, topic)]
         for answer in self._admin.describe_configs(asked, request_timeout=_TIMEOUT).values():
             try:
                 return int(answer.result(_TIMEOUT)["max.message.bytes"].value or _ROOM)
@@ -82,8 +84,10 @@ class Preflight:
 
     def check_retention(self, plan: Plan, topics: Iterable[str]) -> None:
         """PROTOCOL 0.2: refuse compacted inputs; warn where a total loss of Redis could not be rebuilt."""
+        if not self._has_controller:
+            return
         horizon = max((group.horizon for group in plan.groups), default=0)
-        asked = [ConfigResource(ResourceType.TOPIC, topic) for topic in topics] if self._has_controller else []
+        asked = [ConfigResource(ResourceType.TOPIC, topic) for topic in topics]
         for resource, answer in self._admin.describe_configs(asked, request_timeout=_TIMEOUT).items():
             try:
                 settings = answer.result(_TIMEOUT)

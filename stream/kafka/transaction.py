@@ -25,17 +25,25 @@ _RETRY_PAUSE = 0.005
 
 
 class Delivery(Protocol):
-    """Brings one unit of work's outputs and offsets to Kafka. Used by one thread at a time."""
+    """Brings one unit of work's outputs and offsets to Kafka. Used by one thread at a time.
+
+    `deliver` may run beside the thread that consumes; `finish` follows it in that thread, because the client lets
+    no other call to a consumer in while one is in `consume`, or in a rebalance callback.
+    """
 
     def open(self) -> None:
         """Get ready; ends what a crashed predecessor left open. May block."""
         ...
 
     def deliver(self, outputs: Outputs, offsets: list[TopicPartition], metadata: Any) -> None:
-        """Outputs and offsets, both committed when this returns.
+        """Outputs, and offsets unless `finish` commits them.
 
         An error means "unknown" (PROTOCOL 2.5): `reset`, then ask Kafka what was committed.
         """
+        ...
+
+    def finish(self, offsets: list[TopicPartition]) -> None:
+        """Outputs and offsets are both committed when this returns; errors as in `deliver`."""
         ...
 
     def reset(self) -> None:
@@ -91,6 +99,9 @@ class ExactlyOnce:
         point("after_commit")
         self._open = False
 
+    def finish(self, offsets: list[TopicPartition]) -> None:
+        """See Delivery; the transaction held the offsets."""
+
     def reset(self) -> None:
         """Abort if the client can, else a new producer (PROTOCOL 2.5)."""
         if self._producer is not None and not self._open:
@@ -134,8 +145,8 @@ class AtLeastOnce:
         self._producer = Producer(self._settings)
 
     def deliver(self, outputs: Outputs, offsets: list[TopicPartition], metadata: Any) -> None:
-        """See Delivery. A refused commit is as unknown as a lost answer (PROTOCOL 7)."""
-        del metadata  # the consumer's own commit carries it
+        """See Delivery."""
+        del offsets, metadata  # the consumer's own commit carries them
         producer = self._producer
         if producer is None:
             raise RetriableError("no producer")
@@ -146,6 +157,9 @@ class AtLeastOnce:
             raise RetriableError("producing: not all was acknowledged in time")
         if failures:
             raise sort(failures[0], "producing")
+
+    def finish(self, offsets: list[TopicPartition]) -> None:
+        """See Delivery. A refused commit is as unknown as a lost answer (PROTOCOL 7)."""
         point("before_send_offsets")
         self._consumer.commit(offsets)
         point("after_commit")

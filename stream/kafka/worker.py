@@ -271,6 +271,7 @@ class Worker:
         if running is None or unit is None:
             return
         seconds = running.result()
+        self._delivery.finish(unit.offsets)
         self._delivering = self._unit = None
         offsets = {self._partition((one.topic, one.partition)): one.offset for one in unit.offsets}
         self._state.committed(offsets)
