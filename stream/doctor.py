@@ -12,7 +12,7 @@ from features.errors import RiskstreamError
 from features.plan import Plan
 from stream import build
 from stream.config import Config
-from stream.kafka.brokers import Brokers, Topic
+from stream.kafka.brokers import OLDEST_CLIENT, Brokers, Topic, client_version
 
 _LIBRARIES = ("riskstream", "confluent-kafka", "redis", "numpy", "numba", "polars", "onnxruntime", "msgspec")
 # A dead letter is an event and some headers more.
@@ -45,7 +45,7 @@ def examine(config: Config) -> Iterator[Finding]:
         yield from _try("policy", lambda: [_policy(config, plan)])
         yield from _try("models", lambda: _models(config, plan))
     yield from _try("kafka", lambda: _kafka(config, plans[0] if plans else None))
-    yield from _try("redis", lambda: [_redis(config)])
+    yield from _try("redis", lambda: [_redis(config, plans[0] if plans else None)])
 
 
 def missing_topics(config: Config, plan: Plan, brokers: Brokers, partitions: int) -> list[Topic]:
@@ -102,6 +102,10 @@ def _kafka(config: Config, plan: Plan | None) -> Iterator[Finding]:
     brokers = Brokers(config.kafka)
     known = brokers.topics()
     yield Finding("kafka", f"{config.kafka.bootstrap_servers} answers, {len(known)} topics")
+    if client_version() < OLDEST_CLIENT:
+        oldest = ".".join(map(str, OLDEST_CLIENT))
+        fix = f"batch consuming has faults before {oldest}: pip install -U confluent-kafka"
+        yield Finding("librdkafka", ".".join(map(str, client_version())), fix)
     if plan is None:
         return
     missing = missing_topics(config, plan, brokers, 1)
@@ -148,14 +152,17 @@ def _dead_letters(config: Config, settings: dict[str, str]) -> Finding:
     return Finding(title, f"takes messages up to {room} bytes")
 
 
-def _redis(config: Config) -> Finding:
+def _redis(config: Config, plan: Plan | None) -> Finding:
     store = build.make_store(config)
     try:
         store.check_health()
         manifest = store.manifest()
     finally:
         store.close()
-    made = "empty" if manifest is None else f"made with plan {manifest.plan}"
-    return Finding(
-        "redis", f"answers, evicts nothing; namespace {config.redis.namespace or config.project.name} {made}"
-    )
+    namespace = config.redis.namespace or config.project.name
+    if manifest is None:
+        return Finding("redis", f"answers, evicts nothing; namespace {namespace} is empty")
+    if plan is not None and manifest.plan != plan.fingerprint:
+        fix = "the definitions changed: name another redis.namespace, and state is rebuilt from the topics"
+        return Finding("redis", f"namespace {namespace} holds state of plan {manifest.plan}", fix)
+    return Finding("redis", f"answers, evicts nothing; namespace {namespace} holds state of this plan")

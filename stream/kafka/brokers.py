@@ -5,16 +5,18 @@ Control path only: used by `riskstream doctor`, `dlq` and at a worker's start.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaException, libversion
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
 from features.errors import ConfigurationError
 from stream.config import Kafka
 
 TIMEOUT_S = 10.0
+OLDEST_CLIENT = (2, 13, 2)
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,12 @@ class Brokers:
                 answer.result()
             except KafkaException as error:
                 raise ConfigurationError(f"kafka: topic {name!r} cannot be made: {_words(error)}") from None
+
+
+def client_version() -> tuple[int, ...]:
+    """Version of librdkafka."""
+    text = str(libversion()[0])
+    return tuple(int(part) for part in re.findall(r"\d+", text)[:3])
 
 
 def _words(error: KafkaException) -> str:

@@ -117,3 +117,18 @@ def test_doctor_refuses_a_compacted_input(project, make_topic, capsys):
     capsys.readouterr()
     assert run(["doctor", "--config", str(project.file)]) == 1
     assert f"WRONG  topic {name}: cleanup.policy is compact" in capsys.readouterr().out
+
+
+def test_doctor_tells_state_of_other_definitions(project, capsys):
+    with project.worker() as worker:
+        assert run(["emit", str(project.folder / "event.json"), "--config", str(project.file)]) == 0
+        project.read("decisions", 1, worker)
+        assert stopped(worker) == 0
+    capsys.readouterr()
+    assert run(["doctor", "--config", str(project.file)]) == 0
+    assert f"namespace {project.name} holds state of this plan" in capsys.readouterr().out
+    project.edit('windows=("1h", "1d", "7d")', 'windows=("1h", "7d")', "definitions.py")
+    assert run(["doctor", "--config", str(project.file)]) == 1
+    said = capsys.readouterr().out
+    assert f"WRONG  redis: namespace {project.name} holds state of plan" in said
+    assert "name another redis.namespace" in said
