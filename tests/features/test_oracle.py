@@ -290,7 +290,7 @@ def same(expected: float | str | None, got: float | str | None, name: str, amoun
     return math.isclose(expected, float(got), rel_tol=1e-12, abs_tol=1e-12 * amounts)
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(definitions(), streams(), st.data())
 def test_the_engine_agrees_with_the_reference(
     made: Definitions, stream: list[tuple[str, Event, int]], data: st.DataObject
