@@ -89,8 +89,10 @@ class InputConsumer:
     def start_at(self, offsets: Mapping[Place, int]) -> None:
         """Consume these partitions from these offsets, and nothing else."""
         self._cursors = dict(offsets)
+        partitions = [TopicPartition(*place, offset) for place, offset in offsets.items()]
         try:
-            self.client.assign([TopicPartition(*place, offset) for place, offset in offsets.items()])
+            self.client.assign(partitions)
+            self.client.resume(partitions)  # a pause outlives the assignment that it was made in
         except KafkaException as error:
             raise sort(error, "assigning partitions") from error
 
