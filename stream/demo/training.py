@@ -28,9 +28,9 @@ from stream.demo.loan_days import REPAYMENT_DAYS, profiles
 from stream.demo.world import make_world, start_of
 
 PROJECT = Path(__file__).with_name("project")
-HISTORY_DAYS = 42
+HISTORY_DAYS = 36
 LOAN_HISTORY_DAYS = 300
-WARM_DAYS = 14
+WARM_DAYS = 8
 HELD_OUT_DAYS = 9
 HONEST_ROWS = 12_000
 Progress = Callable[[str, int, int], None]
@@ -100,13 +100,13 @@ def _inputs_hash(seed: int) -> str:
 
 def _make(folder: Path, seed: int, progress: Progress) -> None:
     world = make_world(seed)
-    progress("inventing six weeks of history", 0, 1)
+    progress("inventing five weeks of history", 0, 1)
     recorded = history(world, HISTORY_DAYS, LOAN_HISTORY_DAYS)
     for source, frame in recorded.items():
         frame.drop("kind", strict=False).write_parquet(folder / "history" / f"{source}.parquet")
     people = profiles(world)
     people.write_csv(folder / "applicants.csv")
-    progress("inventing six weeks of history", 1, 1)
+    progress("inventing five weeks of history", 1, 1)
     definitions = load_definitions(folder / "definitions.py")
     plan = compile_plan(definitions)
     joined = FrameProfiles(plan, {"applicant": people})
