@@ -79,6 +79,15 @@ class BudgetController:
         self._newest = int(newest[-1])
         return alert, used_threshold
 
+    def recall(self, time: int, threshold: float) -> None:
+        """Count an alert that was published before this controller began; the newest gives the threshold."""
+        if time // DAY > self._day:
+            self._day, self.used = time // DAY, 0
+        if time // DAY == self._day:
+            self.used += 1
+        if time >= self._newest and threshold <= 1.0:
+            self._newest, self.threshold = time, threshold
+
     def copy(self) -> BudgetController:
         """An independent controller in the same state."""
         return replace(self, _seen=self._seen.copy(), _current=self._current.copy())

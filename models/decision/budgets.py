@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -45,6 +46,14 @@ class Budgets:
                 score[rows], features.batch.event_time[rows], eligible[rows]
             )
         return alert, threshold
+
+    def recall(self, alerts: Iterable[tuple[int, int, float]]) -> None:
+        """Go on from published alerts (partition, time, threshold), where no controller runs yet."""
+        running = set(self._controllers)
+        for partition, time, threshold in alerts:
+            owner = partition if self.settings.partitions > 1 else 0
+            if owner not in running:
+                self._controller(owner, remember=True).recall(time, threshold)
 
     def _fresh(self, features: FeatureMatrix, remember: bool) -> Bools:
         fresh: NDArray[np.bool_] = np.ones(len(features), dtype=np.bool_)

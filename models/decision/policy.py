@@ -7,7 +7,7 @@ that it names. Conditions run as vectorised SQL; only alerts are looked at one b
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from features.batch import FeatureMatrix, Floats
@@ -16,7 +16,7 @@ from models.base import Model
 from models.decision import catalogue, settings, thresholds
 from models.decision.catalogue import Catalogue
 from models.decision.decisions import Decisions, Mode
-from models.decision.memory import SourceMemory
+from models.decision.memory import PastAlert, SourceMemory
 from models.decision.reasons import Limits
 from models.decision.rules import compile_rules
 from models.decision.settings import PolicyFile, SourcePolicy
@@ -62,6 +62,17 @@ class Policy:
             before = old._deciders.get(source)
             if before is not None:
                 decider.memory.adopt(before.memory, decider.policy, before.policy)
+
+    @property
+    def remembers(self) -> bool:
+        """Whether decisions depend on earlier ones: suppression or a budget."""
+        policies = [decider.policy for decider in self._deciders.values()]
+        return any(policy.suppress is not None or policy.budget is not None for policy in policies)
+
+    def recall(self, alerts: Sequence[PastAlert]) -> None:
+        """Remember published alerts, in the order in which they were, in place of what is remembered."""
+        for name, decider in self._deciders.items():
+            decider.memory.recall(decider.policy, [alert for alert in alerts if alert.source == name])
 
     def source(self, name: str) -> SourcePolicy:
         """The settings of one source."""

@@ -2,13 +2,12 @@
 
 Nothing is lost: a suppressed event keeps its decision and is flagged. The answer for an event that
 was let through stays the same when it is decided again (an aborted unit of work, a redelivery),
-because its id is remembered. What is remembered lives in the worker: after a crash an entity may
-alert once more within a period (docs/guides/policies.md).
+because its id is remembered. What is remembered can be rebuilt from published alerts (`recall`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -64,6 +63,12 @@ class AlertMemory:
             self._newest = max(self._newest, int(times.max()))
             self._sweep(len(keys))
         return out
+
+    def recall(self, alerts: Iterable[tuple[str, str, int, int]]) -> None:
+        """Remember published alerts: key, event id, time, decision."""
+        for key, event_id, time, decision in alerts:
+            self._alerts.setdefault(key, []).append(_Alert(time, event_id, decision))
+            self._newest = max(self._newest, time)
 
     def __len__(self) -> int:
         return len(self._alerts)

@@ -42,7 +42,8 @@ _GIVE_UP_AFTER = 20
 class Worker:
     """Runs until `stop` is called. Scorer, store and decoders (by topic) are the caller's; it closes them.
 
-    `between` is called before each unit of work by the thread that scores: there models may be swapped.
+    `between` is called before each unit of work by the thread that scores: there models may be swapped. `recall`,
+    where set, is called in each recovery, when no transaction of this worker is open any more.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Worker:
         self._live = False
         self._failures = 0
         self.opened = False
+        self.recall: Callable[[], None] | None = None
         self.progress = Progress(metrics or Metrics(), config.worker.log_interval_s)
         self.limit = DlqLimit(
             config.worker.dead_letter_ratio,
@@ -176,6 +178,8 @@ class Worker:
 
     def _recover(self) -> None:
         self._delivery.reset()
+        if self.recall is not None:
+            self.recall()
         point("in_recover")
         starts = self._positions.recover(self._assignment.places)
         self._assignment.fresh = False

@@ -183,12 +183,15 @@ class Run:
         self.worker: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        program = "from stream.cli import main; main()"
-        command = [sys.executable, "-c", program, "worker", "--config", str(self.project.config)]
-        with self.log.open("wb") as log:
-            self.worker = subprocess.Popen(command, stdout=log, stderr=log)
+        self.launch()
         self.reader.start()
         self.feeder.start()
+
+    def launch(self) -> None:
+        program = "from stream.cli import main; main()"
+        command = [sys.executable, "-c", program, "worker", "--config", str(self.project.config)]
+        with self.log.open("ab") as log:
+            self.worker = subprocess.Popen(command, stdout=log, stderr=log)
 
     def wait_for(self, condition: Callable[[], bool], what: str) -> None:
         def holds() -> bool:

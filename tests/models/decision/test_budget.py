@@ -99,3 +99,17 @@ def test_a_copy_goes_its_own_way():
     ahead = run(copy, score[3000:], times[3000:])
     assert controller.used == used
     assert (run(controller, score[3000:], times[3000:])[0] == ahead[0]).all()
+
+
+def test_published_alerts_count_after_a_crash():
+    score, times = drifting(4, 5000, 0.3)
+    controller = BudgetController(rule())
+    noon = int(np.searchsorted(times, 3 * DAY + DAY // 2))
+    alert, threshold = run(controller, score[:noon], times[:noon])
+    recovered = BudgetController(rule())
+    for at, passed in zip(times[:noon][alert].tolist(), threshold[alert].tolist(), strict=True):
+        recovered.recall(at, passed)
+    assert recovered.used == controller.used
+    assert recovered.threshold == threshold[alert][-1]
+    later, _ = run(recovered, score[noon:], times[noon:])
+    assert controller.used + later.sum() <= rule().cap

@@ -69,3 +69,17 @@ def test_memory_is_bounded_by_the_period():
     for number in range(50_000):
         suppress(memory, [(f"card-{number}", number, 1)], start=number)
     assert len(memory) < 5_000
+
+
+@given(EVENTS, st.integers(0, 40))
+def test_published_alerts_are_all_that_must_be_remembered(events, cut):
+    cut = min(cut, len(events))
+    undisturbed = suppress(AlertMemory(100), events)
+    published = [
+        (card, f"e{number}", time, decision)
+        for number, ((card, time, decision), gone) in enumerate(zip(events, undisturbed, strict=True))
+        if number < cut and not gone
+    ]
+    recovered = AlertMemory(100)
+    recovered.recall(published)
+    assert (suppress(recovered, events[cut:], start=cut) == undisturbed[cut:]).all()
