@@ -6,6 +6,7 @@ Imports that cost much happen inside the functions.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from features.compile import compile_plan
@@ -29,7 +30,10 @@ if TYPE_CHECKING:
 
 def make_plan(config: Config) -> Plan:
     """The project's definitions, compiled."""
-    return compile_plan(load_definitions(config.resolve(config.project.definitions)))
+    file = _file(
+        config, "project.definitions", config.project.definitions, "the Python file that sets `definitions`"
+    )
+    return compile_plan(load_definitions(file))
 
 
 def make_decoders(config: Config, plan: Plan) -> dict[str, Decoder]:
@@ -109,14 +113,22 @@ def load_models(config: Config, plan: Plan) -> dict[str, Model]:
             raise ConfigurationError(
                 f"{config.path}: models.routes.{source}: no scored source; known: {known}"
             )
-    return {source: load_model(config, plan, model) for source, model in config.models.routes.items()}
+    return {source: _routed(config, plan, source, model) for source, model in config.models.routes.items()}
+
+
+def _routed(config: Config, plan: Plan, source: str, reference: str) -> Model:
+    try:
+        return load_model(config, plan, reference)
+    except ConfigurationError as error:
+        fix = "`riskstream model list` shows what there is, `riskstream train` and `riskstream model import` add"
+        raise ConfigurationError(f"{config.path}: models.routes.{source}: {error}; {fix}") from error
 
 
 def make_policy(config: Config, plan: Plan) -> Policy:
     """The project's policy file, checked against the plan."""
     from models.decision.policy import load_policy
 
-    return load_policy(config.resolve(config.policy.file), plan)
+    return load_policy(_file(config, "policy.file", config.policy.file, "your policy"), plan)
 
 
 def make_profiles(plan: Plan, store: ProfileStore) -> ProfileTable:
@@ -146,6 +158,13 @@ def make_dlq_limit(config: Config) -> DlqLimit:
 
     worker = config.worker
     return DlqLimit(worker.dead_letter_ratio, worker.dead_letter_window, worker.dead_letter_consecutive)
+
+
+def _file(config: Config, setting: str, name: str, what: str) -> str:
+    path = config.resolve(name)
+    if not Path(path).is_file():
+        raise ConfigurationError(f"{config.path}: {setting}: there is no file {path}; name {what}")
+    return path
 
 
 def _path(config: Config, name: str) -> str | None:

@@ -183,10 +183,14 @@ WRONG = {
     "unknown model": (
         'registry = "registry"',
         'registry = "registry"\nroutes = { payments = "fraud@champion" }',
-        "fraud",
+        "models.routes.payments: model fraud@champion",
     ),
-    "no definitions": ('definitions = "definitions.py"', 'definitions = "other.py"', "other.py"),
-    "no policy": ('file = "policy.toml"', 'file = "other.toml"', "other.toml"),
+    "no definitions": (
+        'definitions = "definitions.py"',
+        'definitions = "other.py"',
+        "project.definitions: there is no file",
+    ),
+    "no policy": ('file = "policy.toml"', 'file = "other.toml"', "policy.file: there is no file"),
 }
 
 
