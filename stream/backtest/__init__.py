@@ -1,0 +1,1 @@
+"""Recorded events through the live scorer: comparisons that touch nothing live."""
