@@ -37,13 +37,11 @@ class Metrics:
         self.decisions = self._counter("decisions", "Decisions made.", "source", "mode", "decision")
         self.alerts = self._counter("alerts", "Alerts published.", "source", "severity")
         self.suppressed = self._counter("alerts_suppressed", "Alerts that the policy held back.", "source")
-        self.step_seconds = self._histogram(
-            "step_seconds", "Time of one step of a unit of work.", _LATENCY, "step"
-        )
+        self.commit_seconds = self._histogram("commit_seconds", "From scored to committed.", _LATENCY)
         self.latency_seconds = self._histogram(
             "latency_seconds", "From Kafka timestamp to decision.", _LATENCY, "source"
         )
-        self.transactions = self._counter("transactions", "Units of work, by how they ended.", "outcome")
+        self.units = self._counter("units", "Units of work committed.")
         self.rebalances = self._counter("rebalances", "Partitions assigned, revoked or lost.", "kind")
         self.model_info = self._gauge(
             "model_info", "1 for the model that scores a source.", "source", "name", "version"
@@ -61,10 +59,7 @@ class Metrics:
     def _state(self) -> None:
         self.cache_bytes = self._gauge("state_cache_bytes", "State held in this process.")
         self.pending_bytes = self._gauge("state_pending_bytes", "Committed state not yet in Redis.")
-        self.evicted = self._counter("state_evicted_keys", "Keys dropped from the cache.")
         self.cold_reads = self._counter("state_cold_keys", "Keys read from Redis.")
-        self.flushes = self._counter("state_flushes", "Flushes to Redis, by how they ended.", "outcome")
-        self.flush_seconds = self._histogram("state_flush_seconds", "Time of one flush.", _LATENCY)
         self.recoveries = self._counter("recoveries", "Times the state was rebuilt from marks.", "reason")
         self.replay_remaining = self._gauge(
             "replay_remaining_events", "Events left to replay before scoring again."

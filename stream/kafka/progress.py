@@ -7,6 +7,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from models.base import ModelVersion
+from models.decision.decisions import DECISIONS, SEVERITIES, Decisions
 from stream.kafka.consumer import Place
 from stream.kafka.unit import Unit
 from stream.logs import logger
@@ -28,13 +30,14 @@ class Progress:
         self._marked = 0
         self._commit_seconds: list[float] = []
         self._cold = 0
+        self._models: dict[str, ModelVersion] = {}
 
     def committed(self, unit: Unit, seconds: float) -> None:
         """A unit of work is done."""
         self._commit_seconds.append(seconds)
         metrics = self.metrics
-        metrics.step_seconds.labels("commit").observe(seconds)
-        metrics.transactions.labels("committed").inc()
+        metrics.commit_seconds.observe(seconds)
+        metrics.units.inc()
         metrics.batch_events.observe(unit.decoded.count)
         self.events += unit.decoded.count
         for part in unit.decoded.batch.parts:
@@ -50,9 +53,23 @@ class Progress:
             metrics.duplicates.labels(source).inc(int(decisions.features.duplicate.sum()))
             metrics.late.labels(source).inc(int(decisions.features.late.sum()))
             metrics.suppressed.labels(source).inc(int(decisions.suppressed.sum()))
+            self._count_decisions(source, decisions)
             if len(decisions):
                 oldest = int(decisions.features.batch.received_time.min())
                 metrics.latency_seconds.labels(source).observe(max(0.0, now - oldest / 1e6))
+
+    def _count_decisions(self, source: str, decisions: Decisions) -> None:
+        metrics = self.metrics
+        for word, count in zip(DECISIONS, np.bincount(decisions.decision, minlength=3).tolist(), strict=True):
+            metrics.decisions.labels(source, decisions.mode, word).inc(count)
+        for number in decisions.severity[decisions.alert].tolist():
+            metrics.alerts.labels(source, SEVERITIES[number]).inc()
+        before, now = self._models.get(source), decisions.model
+        if before != now:
+            if before is not None:
+                metrics.model_info.remove(source, before.name, before.version)
+            metrics.model_info.labels(source, now.name, now.version).set(1)
+            self._models[source] = now
 
     def state(self, cache_bytes: int, pending_bytes: int, cold_keys: int, redis_up: bool) -> None:
         """Gauges of state."""

@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import json
+import time
+import urllib.request
 
 import pytest
 
 from stream.cli import run
 from stream.scaffold.project import make_project
+from tests.servers.process import free_port
 from tests.stream.kafka.project import Project, stopped
+
+
+def scraped(port: int, wanted: str) -> str:
+    """The metrics, once they hold a line: they are written after the commit that made the alert visible."""
+    deadline = time.monotonic() + 30
+    while True:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+            text = answer.read().decode()
+        if wanted in text:
+            return text
+        assert time.monotonic() < deadline, text
 
 
 @pytest.fixture
@@ -17,11 +31,21 @@ def project(tmp_path, kafka, redis_url) -> Project:
 
 
 def test_the_sample_event_alerts(project, capsys):
+    port = free_port()
+    project.edit("[worker]", f"[worker]\nmetrics_port = {port}")
     with project.worker() as worker:
         assert run(["emit", str(project.folder / "event.json"), "--config", str(project.file)]) == 0
         assert f"1 sent to {project.topic('payments')}, 0 rejected" in capsys.readouterr().out
         (record,) = project.read("alerts", 1, worker)
+        measured = scraped(port, 'riskstream_alerts_total{severity="low",source="payments"} 1.0')
         assert stopped(worker) == 0
+    for line in (
+        'riskstream_events_total{source="payments"} 1.0',
+        'riskstream_decisions_total{decision="review",mode="live",source="payments"} 1.0',
+        'riskstream_model_info{name="none",source="payments",version="0"} 1.0',
+    ):
+        assert line in measured
+    assert "card-1" not in measured
     alert = json.loads(record.value())
     assert record.key() == b"card-1"
     assert (alert["decision"], alert["rules"], alert["exposure"]) == ("review", ["unusually_large"], 2500.0)
