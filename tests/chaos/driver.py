@@ -157,7 +157,7 @@ class Driver:
     def _kill_at_point(self, name: str) -> None:
         """Replace a worker by one that ends at the point, feed it until it does, replace that too."""
         ordinal = self._rng.randrange(WORKERS)
-        between = self._redis_empty if name == "in_replay" else lambda: None
+        between = self._flush_all if name == "in_replay" else lambda: None
         self._kill(ordinal)
         count = 1 if name in ("in_recover", "in_replay") else self._rng.randrange(1, 4)
         self._restart(ordinal, RISKSTREAM_FAULT=f"{name}:{count}")
@@ -188,9 +188,14 @@ class Driver:
             client.execute_command("CLIENT KILL TYPE normal SKIPME yes")
 
     def _redis_older(self) -> None:
+        self._wait_for_progress(self._rng.randrange(1, 2_000))
         self._redis.restore(self._rng.choice(self._snapshots) if self._snapshots else None)
 
     def _redis_empty(self) -> None:
+        self._world.wait_until_flushed(1, PATIENCE)
+        self._flush_all()
+
+    def _flush_all(self) -> None:
         with self._redis.client() as client:
             client.flushall()
 

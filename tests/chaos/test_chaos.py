@@ -32,5 +32,5 @@ def test_twenty_kills_and_broken_servers_change_nothing(kafka_server: KafkaServe
 def test_the_driver_notices_a_rule_switched_off(
     broken: str, faults: tuple[str, ...], noticed: str, kafka_server: KafkaServer, tmp_path: Path
 ) -> None:
-    result = Driver(tmp_path, seed=3, kills=2, events=6_000, broken=broken, only=faults).run()
+    result = Driver(tmp_path, seed=3, kills=1, events=4_000, broken=broken, only=faults).run()
     assert getattr(result.findings, noticed) > 0, result.findings
