@@ -1,6 +1,6 @@
 """The algorithms: one function makes an estimator from settings, one class holds what was learned.
 
-Everything runs on one thread with a fixed seed, so the same training set gives the same numbers.
+Seeds are fixed and sums are taken on one thread, so the same training set gives the same numbers.
 """
 
 from __future__ import annotations
@@ -149,6 +149,7 @@ def fit_member(settings: ModelSettings, data: Dataset, weight: float = 1.0) -> M
     estimator.fit(encoder.encode(data.inputs), data.label, sample_weight=_weights(settings, data.label))
     if isinstance(estimator, RandomForestClassifier):
         round_leaves(estimator)
+        estimator.n_jobs = 1
     return Member(algorithm=settings.algorithm, encoder=encoder, estimator=estimator, weight=weight)
 
 
@@ -180,7 +181,7 @@ def _logistic(parameters: dict[str, Parameter], signs: list[int] | None, _seed: 
 
 def _forest(parameters: dict[str, Parameter], signs: list[int] | None, seed: int) -> Estimator:
     estimator: Estimator = RandomForestClassifier(
-        **{"n_estimators": 100, **parameters}, monotonic_cst=signs, random_state=seed, n_jobs=1
+        **{"n_estimators": 100, **parameters}, monotonic_cst=signs, random_state=seed, n_jobs=-1
     )
     return estimator
 
