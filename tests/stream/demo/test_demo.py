@@ -8,15 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).resolve().parents[3]
 COMMAND = [sys.executable, "-c", "from stream.cli import main; main()"]
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("cache")
 
 
 def run(cache: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -31,8 +24,8 @@ def run(cache: Path, *options: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_json_summary(cache):
-    done = run(cache, "--seconds", "12", "--rate", "500", "--seed", "11", "--json")
+def test_json_summary(demo_cache, demo_seed):
+    done = run(demo_cache, "--seconds", "12", "--rate", "500", "--seed", str(demo_seed), "--json")
     assert done.returncode == 0, done.stderr[-3000:]
     summary = json.loads(done.stdout)
     assert summary["produced"] > 1000
@@ -45,8 +38,8 @@ def test_json_summary(cache):
     assert summary["loans"]["events"] > 0
 
 
-def test_alerts_and_summary_in_words(cache):
-    done = run(cache, "--seconds", "6", "--rate", "300", "--seed", "11")
+def test_alerts_and_summary_in_words(demo_cache, demo_seed):
+    done = run(demo_cache, "--seconds", "6", "--rate", "300", "--seed", str(demo_seed))
     assert done.returncode == 0, done.stderr[-3000:]
     assert "card-" in done.stdout
     assert "decline" in done.stdout or "review" in done.stdout

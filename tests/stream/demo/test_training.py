@@ -13,15 +13,13 @@ from stream.demo.training import prepare
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory):
+def project(demo_cache, demo_seed):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        steps: list[str] = []
-        folder = prepare(3, lambda step, done, total: steps.append(step))
-        assert steps
+        patch.setenv("XDG_CACHE_HOME", str(demo_cache))
+        folder = prepare(demo_seed, lambda step, done, total: None)
         again: list[str] = []
-        assert prepare(3, lambda step, done, total: again.append(step)) == folder
-        assert again == []
+        assert prepare(demo_seed, lambda step, done, total: again.append(step)) == folder
+        assert again == [], "a second demo trains nothing"
         yield folder
 
 
