@@ -183,6 +183,9 @@ def _opened(request: Request, plan: Plan) -> Iterator[tuple[Iterable[MicroBatch]
         wrong = [text for text in files if "=" not in text]
         if wrong:
             raise ConfigurationError(f"--input {wrong[0]}: expected SOURCE=FILE or kafka:TOPIC")
+        missing = [path for path in pairs.values() if "*" not in path and not Path(path).exists()]
+        if missing:
+            raise ConfigurationError(f"--input {missing[0]}: no such file")
         scans = {source: scan(path) for source, path in pairs.items()}
         yield batches(plan, scans), sum(int(one.select(pl.len()).collect().item()) for one in scans.values())
         return

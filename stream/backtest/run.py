@@ -100,15 +100,16 @@ def _score(side: Side, batch: MicroBatch, span: Span, with_features: bool) -> No
             side.scorer.engine.fold(prepared)
         return
     for matrix in side.scorer.engine.run(prepared).values():
-        for decisions in _decide(side, matrix, span):
+        for decisions, new in _decide(side, matrix, span):
             reader = side.scorer.plan.readers[decisions.features.batch.source.name]
             key = reader.entity_keys[reader.primary] if reader.primary is not None else ()
-            side.held.append(decision_frame(decisions, primary_key=key, with_features=with_features))
+            frame = decision_frame(decisions, primary_key=key, with_features=with_features)
+            side.held.append(frame.tail(new))
     _write(side, everything=False)
 
 
-def _decide(side: Side, matrix: FeatureMatrix, span: Span) -> Iterator[Decisions]:
-    """Decisions on the rows inside the span that are not kept yet."""
+def _decide(side: Side, matrix: FeatureMatrix, span: Span) -> Iterator[tuple[Decisions, int]]:
+    """Decisions on the rows inside the span, and how many of the last ones are not kept yet."""
     chosen = _rows(matrix, span)
     if not len(chosen):
         return
@@ -118,16 +119,16 @@ def _decide(side: Side, matrix: FeatureMatrix, span: Span) -> Iterator[Decisions
     score = _known_scores(side, complete, model)
     side.seen += len(complete)
     decisions = side.scorer.policy.decide(complete, score, model, "replay")
-    new = side.seen - side.done
-    if new >= len(complete):
-        yield decisions
-    elif new > 0:
-        raise RuntimeError("the kept parts do not end at a batch; remove the working folder and start again")
+    new = min(side.seen - side.done, len(complete))
+    if new > 0:
+        yield decisions, new
 
 
 def _known_scores(side: Side, matrix: FeatureMatrix, model: Model) -> Floats:
     end = side.seen + len(matrix)
-    return side.scores[side.seen : end] if end <= len(side.scores) else model.score(matrix)
+    if end <= side.done:
+        return side.scores[side.seen : end]
+    return model.score(matrix)
 
 
 def _rows(matrix: FeatureMatrix, span: Span) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
