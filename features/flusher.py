@@ -61,8 +61,12 @@ class Flusher:
         self._state.check()
 
     def flush_now(self, seconds: float) -> bool:
-        """Flush all that is committed; False when that did not end in time."""
+        """Flush all that is committed; False when that did not end in time.
+
+        Called by the thread that scores, with nothing scored that is not committed.
+        """
         end = time.monotonic() + seconds
+        self._state.rest(now=True)
         while not self._state.settled:
             left = end - time.monotonic()
             if left <= 0 or self.down or self.failure is not None or not self._thread.is_alive():

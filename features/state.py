@@ -28,13 +28,18 @@ if TYPE_CHECKING:
 __all__ = ["LostWrites", "NotOurs", "Position", "SliceState", "StateSettings"]
 
 
+_LONG_AGO = -(1 << 62)
+
+
 @dataclass(frozen=True, kw_only=True)
 class StateSettings:
-    """Limits. Times in milliseconds: `idle_probe_ms` is how often an idle shard is asked whether it lost
+    """Limits. Times in milliseconds: `stage_ms` is how long touched rows may stay in the cache before they
+    are encoded for Redis, once for all the batches that touched them meanwhile; `idle_probe_ms` is how often an idle shard is asked whether it lost
     writes (PROTOCOL 3.1); `foreign_refresh_ms` how often other owners' slices are read again."""
 
     memory_limit: int = 1 << 30
     pending_limit: int = 64 << 20
+    stage_ms: int = 0
     empty_flush_ms: int = 1_500
     idle_probe_ms: int = 30_000
     foreign_refresh_ms: int = 1_000
@@ -51,22 +56,21 @@ class Position:
 
 @dataclass(slots=True)
 class Owned:
-    """A partition that this worker owns. `cursor` is the next event to fold; below C it replays."""
+    """A partition that this worker owns. `cursor` is the next event to fold; below C it replays.
+
+    Every row as of `staged` is pending or in Redis: so far a mark may be raised (PROTOCOL 3.1).
+    """
 
     committed: int
     origin: int
     cursor: int
+    staged: int
     base: Ints
     flushed_at: Ints
 
     @property
     def replays(self) -> bool:
         return self.cursor < self.committed
-
-    @property
-    def sound(self) -> int:
-        """How far a mark may be raised: to C, in replay to the cursor (PROTOCOL 3.1)."""
-        return min(self.cursor, self.committed)
 
 
 class SliceState:
@@ -86,7 +90,8 @@ class SliceState:
         self._now_ms = now_ms
         self._owned: dict[Partition, Owned] = {}
         self._pending = PendingRows()
-        self._staged: list[tuple[Place, list[tuple[bytes, bytes]], int]] = []
+        self._staged: list[tuple[Place, list[tuple[bytes, bytes]], int]] | None = None
+        self._staged_at = _LONG_AGO
         self._lock = threading.Lock()
         self._epoch = 0
         self._lost = False
@@ -107,7 +112,8 @@ class SliceState:
             self._epoch += 1
             self._owned = {}
             self._pending.clear()
-            self._staged = []
+            self._staged = None
+            self._staged_at = _LONG_AGO
             self._lost = False
             self.degraded = False
         self._engine.drop_all()
@@ -128,7 +134,7 @@ class SliceState:
                 raise NotOurs(partition)
             start = int(base.min())
             owned[partition] = Owned(
-                position.committed, position.origin, start, base, np.zeros(len(base), np.int64)
+                position.committed, position.origin, start, start, base, np.zeros(len(base), np.int64)
             )
         with self._lock:
             self._owned = owned
@@ -160,7 +166,9 @@ class SliceState:
         staged = self._take_dirty()
         with self._lock:
             for partition, cursor in cursors.items():
-                self._owned[partition].cursor = max(self._owned[partition].cursor, cursor)
+                one = self._owned[partition]
+                one.cursor = max(one.cursor, cursor)
+                one.staged = max(one.staged, min(one.cursor, one.committed))
             self._add(staged)
         self._shrink()
 
@@ -185,18 +193,35 @@ class SliceState:
                 matrix.flags[f"stale:{keys.entity}"] = raised
 
     def stage(self) -> None:
-        """Encode the rows of the batch just folded, before any later fold touches them (PROTOCOL 2.4)."""
-        self._staged = self._take_dirty()
+        """When it is time, encode what was touched up to the batch just folded (PROTOCOL 2.4).
+
+        Before any later fold, so that the rows are as of this batch's end; until then marks stay behind.
+        """
+        self._staged = self._take_dirty() if self._stage_due() else None
+
+    def rest(self, *, now: bool = False) -> None:
+        """All that was folded is committed and nothing is under way: stage the rest when it is time, or `now`."""
+        if any(one.staged < one.committed for one in self._owned.values()) and (now or self._stage_due()):
+            staged = self._take_dirty()
+            with self._lock:
+                self._add_all(staged)
+
+    def _stage_due(self) -> bool:
+        now = self._now_ms()
+        if now - self._staged_at < self._settings.stage_ms:
+            return False
+        self._staged_at = now
+        return True
 
     def committed(self, offsets: Mapping[Partition, int]) -> None:
-        """The batch is committed: C moves, its rows become pending."""
+        """The batch is committed: C moves, and what was staged with it becomes pending."""
         with self._lock:
             for partition, offset in offsets.items():
                 one = self._owned[partition]
                 one.committed = one.cursor = offset
-            if not self.degraded:
-                self._add(self._staged)
-            self._staged = []
+            if self._staged is not None:
+                self._add_all(self._staged)
+            self._staged = None
         self._shrink()
 
     def degrade(self) -> None:
@@ -208,6 +233,13 @@ class SliceState:
     def _take_dirty(self) -> list[tuple[Place, list[tuple[bytes, bytes]], int]]:
         dirty = self._engine.take_dirty()
         return [] if self.degraded else _by_place(dirty)
+
+    def _add_all(self, staged: list[tuple[Place, list[tuple[bytes, bytes]], int]]) -> None:
+        """Rows as of what is committed now."""
+        if not self.degraded:
+            self._add(staged)
+        for one in self._owned.values():
+            one.staged = max(one.staged, min(one.cursor, one.committed))
 
     def _add(self, staged: list[tuple[Place, list[tuple[bytes, bytes]], int]]) -> None:
         for place, rows, size in staged:
@@ -239,7 +271,7 @@ class SliceState:
     def settled(self) -> bool:
         """Redis holds all that is committed."""
         with self._lock:
-            return all(bool((one.base >= one.sound).all()) for one in self._owned.values())
+            return all(bool((one.base >= one.staged).all()) for one in self._owned.values())
 
     def check(self) -> None:
         """Raise LostWrites once a flush was refused (PROTOCOL 3.3)."""
@@ -260,11 +292,11 @@ class SliceState:
             return self._epoch, due
 
     def _due(self, partition: Partition, one: Owned, now: int, everything: bool) -> Sequence[int]:
-        behind = one.base < one.sound
+        behind = one.base < one.staged
         age = now - one.flushed_at
         limit = 0 if everything else self._settings.empty_flush_ms
         empty = behind & (age >= limit)
-        idle = (one.base == one.sound) & (age >= self._settings.idle_probe_ms)
+        idle = (one.base == one.staged) & (age >= self._settings.idle_probe_ms)
         found: list[int] = np.flatnonzero(empty | idle).tolist()
         full = [
             shard for shard in np.flatnonzero(behind & ~empty).tolist() if (partition, shard) in self._pending
@@ -273,8 +305,8 @@ class SliceState:
 
     def _flush(self, partition: Partition, shard: int, one: Owned, now: int) -> Flush:
         base = int(one.base[shard])
-        rows = self._pending.take((partition, shard)) if base < one.sound else {}
-        return Flush(partition, shard, base, one.sound, one.origin, now, rows)
+        rows = self._pending.take((partition, shard)) if base < one.staged else {}
+        return Flush(partition, shard, base, one.staged, one.origin, now, rows)
 
     def flushed(self, epoch: int, flushes: Sequence[Flush], answers: Sequence[int]) -> None:
         """Answers of the store; those from before the last `recover` are ignored (PROTOCOL 3.3)."""

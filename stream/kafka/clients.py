@@ -77,6 +77,7 @@ def _state_settings(config: Config) -> StateSettings:
     return StateSettings(
         memory_limit=worker.memory_limit_mb << 20,
         pending_limit=worker.pending_limit_mb << 20,
+        stage_ms=worker.flush_interval_ms,
         # Others look at the time of our marks, so an idle shard renews it twice in the age that they allow.
         idle_probe_ms=min(30_000, worker.foreign_max_age_ms // 2),
         foreign_refresh_ms=min(1_000, worker.foreign_max_age_ms // 2),

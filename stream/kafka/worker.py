@@ -236,6 +236,7 @@ class Worker:
         self._join()
         self._hold_back()
         if decoded is None or self._assignment.fresh or not self._live:
+            self._state.rest()
             return
         if self._between is not None:
             self._between()

@@ -24,7 +24,7 @@ from tests.features.offset_engine import SHARDS, Event, OffsetEngine, decode, en
 PARTITIONS = 2
 CARDS = "abc"
 MERCHANTS = "xy"
-TIGHT = StateSettings(memory_limit=2, empty_flush_ms=0, idle_probe_ms=0, foreign_refresh_ms=0)
+TIGHT = StateSettings(stage_ms=12, memory_limit=2, empty_flush_ms=0, idle_probe_ms=0, foreign_refresh_ms=0)
 
 
 class World(RuleBasedStateMachine):
@@ -107,6 +107,11 @@ class World(RuleBasedStateMachine):
         for partition, offset in reached.items():
             self.committed[partition.number] = offset
         return self.state.committed(reached)
+
+    @rule(now=booleans())
+    def rest(self, now: bool) -> None:
+        """What several units of work left in the cache is staged at once."""
+        self.state.rest(now=now)
 
     @rule(how=sampled_from(["answered", "unanswered", "later", "twice"]))
     def flush(self, how: str) -> None:
@@ -205,6 +210,7 @@ def test_answers_from_before_recover_are_ignored() -> None:
     state = SliceState(OffsetEngine(), store, {"pay": 1}, TIGHT, lambda: 0)  # type: ignore[arg-type]
     pay = Partition("pay", 0)
     state.recover({pay: Position(0, 0)})
+    state.stage()
     state.committed({pay: 7})
     epoch, flushes = state.take_flushes(everything=True)
     assert [flush.next for flush in flushes] == [7] * SHARDS
@@ -230,6 +236,29 @@ def test_pending_rows_have_a_limit() -> None:
     state.flushed(epoch, flushes, [flush.next for flush in flushes])
     assert not state.over_limit
     assert state.pending_bytes == 0
+
+
+def test_rows_stay_in_the_cache_until_it_is_time_and_marks_behind_them() -> None:
+    clock = [10_000]
+    pay = Partition("pay", 0)
+    engine = OffsetEngine()
+    settings = StateSettings(stage_ms=500, empty_flush_ms=0)
+    state = SliceState(engine, MemoryStore(SHARDS), {"pay": 1}, settings, lambda: clock[0])  # type: ignore[arg-type]
+    state.recover({pay: Position(0, 0)})
+    for offset in range(3):
+        prepared = engine.prepare([Event(0, offset, "c", "m")])
+        state.load(prepared)  # type: ignore[arg-type]
+        engine.fold(prepared)
+        state.stage()
+        state.committed({pay: offset + 1})
+        clock[0] += 100
+    _, flushes = state.take_flushes(everything=True)
+    assert [flush.next for flush in flushes] == [1] * SHARDS, "only the first batch was staged"
+    state.rest()
+    assert state.owned[pay].staged == 1
+    clock[0] += 200
+    state.rest()
+    assert state.owned[pay].staged == 3
 
 
 def test_stale_slices_of_others_are_known_by_the_time_of_their_mark() -> None:
