@@ -57,15 +57,8 @@ definitions = Definitions(
 
 
 def policy(limit: float) -> str:
-    rule = f'name = "large"
-when = "amount > {limit}"
-action = "review"
-'
-    return f"[sources.payments]
-review = 0.9
-
-[[sources.payments.rules]]
-{rule}"
+    rule = f'name = "large"\nwhen = "amount > {limit}"\naction = "review"\n'
+    return f"[sources.payments]\nreview = 0.9\n\n[[sources.payments.rules]]\n{rule}"
 
 
 @pytest.fixture
