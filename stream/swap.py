@@ -17,7 +17,7 @@ from features.errors import ConfigurationError, RiskstreamError
 from features.plan import Plan
 from models import bundle
 from models.base import Model
-from models.decision.policy import Policy, load_policy, policy_version
+from models.decision.policy import Policy, file_marks, load_policy, policy_version
 from models.registry import Registry
 from models.signing import Trust
 from stream.logs import logger
@@ -80,6 +80,7 @@ class Swapper:
         self._report = report or (lambda _source, _outcome: None)
         self._models: dict[str, Model] = dict(scorer.routes)
         self._policy: Policy | None = scorer.policy if isinstance(scorer.policy, Policy) else None
+        self._marks: tuple[tuple[int, int], ...] = ()
         self._refused: dict[str, tuple[str, int]] = {}
         self._ready = _Ready()
         self._lock = threading.Lock()
@@ -171,9 +172,19 @@ class Swapper:
         with self._lock:
             self._ready.models[source] = model
 
+    def _policy_unchanged(self, file: str) -> bool:
+        if self._policy is None:
+            return False
+        marks = file_marks(self._policy.files)
+        if marks != self._marks:
+            if policy_version(file) != self._policy.version:
+                return False
+            self._marks = marks
+        return True
+
     def _look_at_policy(self) -> None:
         file = self._watched.policy_file
-        if file is None or (self._policy is not None and policy_version(file) == self._policy.version):
+        if file is None or self._policy_unchanged(file):
             return
         policy = load_policy(file, self._watched.plan)
         for source, model in self._models.items():

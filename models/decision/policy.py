@@ -7,7 +7,7 @@ that it names. Conditions run as vectorised SQL; only alerts are looked at one b
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from features.batch import FeatureMatrix, Floats
@@ -28,11 +28,14 @@ from models.plan_check import protected_features
 class Policy:
     """A loaded policy. Not thread-safe: the thread that scores decides.
 
-    `version` is the SHA-256 (16 hex digits) of the policy file and of every file that it names.
+    `version` is the SHA-256 (16 hex digits) of the policy file and of every file that it names, `files`.
     """
 
-    def __init__(self, version: str, deciders: Mapping[str, SourceDecider]) -> None:
+    def __init__(
+        self, version: str, deciders: Mapping[str, SourceDecider], files: tuple[Path, ...] = ()
+    ) -> None:
         self.version = version
+        self.files = files
         self._deciders = dict(deciders)
 
     def decide(
@@ -91,7 +94,7 @@ def load_policy(path: str | Path, plan: Plan) -> Policy:
     unsaid = sorted(set(plan.readers) - set(deciders))
     if unsaid:
         raise PolicyError(f"{file} sources", f"says nothing about `{unsaid[0]}`, which is scored")
-    return Policy(_version(content), deciders)
+    return Policy(_version(content), deciders, tuple(content))
 
 
 def read_policy(file: Path) -> dict[Path, bytes]:
@@ -107,6 +110,11 @@ def read_policy(file: Path) -> dict[Path, bytes]:
                 named = file.parent / listed.file
                 content[named] = _read(named, f"{file} sources.{source}.lists[{number}].file")
     return content
+
+
+def file_marks(files: Iterable[Path]) -> tuple[tuple[int, int], ...]:
+    """Time of change and size of files: equal marks need no second look."""
+    return tuple((found.st_mtime_ns, found.st_size) for found in map(Path.stat, files))
 
 
 def policy_version(path: str | Path) -> str:
