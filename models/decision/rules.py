@@ -62,12 +62,27 @@ class RuleSet:
         return Outcome(segments=held[: self.segments], hits=hits, action=action)
 
     def _evaluated(self, features: FeatureMatrix, score: Floats) -> list[Bools]:
-        columns: dict[str, Column] = {name: _column(features, score, name) for name in self.used}
+        columns: dict[str, Column] = {name: self._column(features, score, name) for name in self.used}
         frame = expressions.frame_of(self.types, columns, features.batch.event_time, self.used)
         results = frame.select(self.conditions)
         wide = [results[str(number)].fill_null(False) for number in range(len(self.conditions))]
         full = [w if len(w) == len(features) else w.new_from_index(0, len(features)) for w in wide]
         return [series.to_numpy(writable=False).astype(np.bool_) for series in full]
+
+    def _column(self, features: FeatureMatrix, score: Floats, name: str) -> Column:
+        """A column by name; null where a question (unlike an event) brings none."""
+        if name == "event_time":
+            return features.batch.event_time
+        try:
+            return features.column(name)
+        except KeyError:
+            if name == SCORE:
+                return score
+        exposure = exposure_of(features) if name == EXPOSURE else None
+        if exposure is not None:
+            return exposure
+        text = self.types[name] == pl.String
+        return [None] * len(features) if text else np.full(len(features), np.nan)
 
 
 def compile_rules(policy: SourcePolicy, source: str, plan: Plan, root: Path, place: str) -> RuleSet:
@@ -104,16 +119,6 @@ def _order(ranks: Sequence[tuple[int, int]]) -> tuple[int, ...]:
     return tuple(sorted(deciding, key=lambda number: ranks[number]))
 
 
-def _column(features: FeatureMatrix, score: Floats, name: str) -> Column:
-    try:
-        return features.batch.event_time if name == "event_time" else features.column(name)
-    except KeyError:
-        if name == SCORE:
-            return score
-    exposure = exposure_of(features)
-    return np.full(len(features), np.nan) if exposure is None else exposure
-
-
 def _values(listed: ListRule, types: expressions.Types, root: Path, place: str) -> frozenset[str]:
     if listed.column not in types:
         raise PolicyError(f"{place}.column", f"there is no column `{listed.column}`")
@@ -127,6 +132,9 @@ def _values(listed: ListRule, types: expressions.Types, root: Path, place: str) 
 
 
 def _member(features: FeatureMatrix, column: str, values: frozenset[str]) -> Bools:
-    found = features.column(column)
+    try:
+        found = features.column(column)
+    except KeyError:
+        return np.zeros(len(features), dtype=np.bool_)
     texts = found if isinstance(found, list) else as_texts(found).tolist()
     return np.fromiter((text in values for text in texts), dtype=np.bool_, count=len(features))

@@ -114,7 +114,8 @@ class SourceDecider:
         self, features: FeatureMatrix, decision: NDArray[np.int8], rows: NDArray[np.intp], remember: bool
     ) -> Bools:
         suppressed = np.zeros(len(decision), dtype=np.bool_)
-        if self.memory.alerts is not None and len(rows):
+        keyed = all(name in features.batch.columns for name in self.suppress_keys)
+        if self.memory.alerts is not None and keyed and len(rows):
             picked = {name: _take(features.batch.columns[name], rows) for name in self.suppress_keys}
             keys = key_texts([picked[name] for name in self.suppress_keys])
             ids = [features.batch.event_ids[row] for row in rows.tolist()]

@@ -44,7 +44,9 @@ def rows(
 def exposure_of(features: FeatureMatrix) -> Floats | None:
     """The money at stake of each event: the source's amount column, if it has one."""
     amount = features.batch.source.amount
-    return None if amount is None else np.asarray(features.batch.columns[amount], dtype=np.float64)
+    if amount is None or amount not in features.batch.columns:
+        return None
+    return np.asarray(features.batch.columns[amount], dtype=np.float64)
 
 
 def _row_values(threshold: Threshold | None, features: FeatureMatrix, model: Model, place: str) -> Floats:

@@ -263,3 +263,18 @@ def test_only_alerts_are_explained(load, features, score, model):
     assert counting.rows == 0
     decided = load(HEAD + "review = 0.8\n").decide(features, score, watched)
     assert counting.rows == 3 * decided.alert.sum()
+
+
+def test_a_question_may_bring_less_than_an_event(load, model):
+    text = (
+        RULES.replace("n_of_nothing", "n") + '[sources.payments.suppress]\nentity = "card"\nperiod = "1h"\n'
+    )
+    text += '[[sources.payments.segments]]\nname = "web"\nwhen = "channel = \'web\'"\nreview = 0.1\n'
+    asked = small.Rows(100).matrix()
+    score = model.score(asked)
+    for name in ("card", "channel", "age"):
+        del asked.batch.columns[name]
+    decided = load(text).decide(asked, score, model, remember=False)
+    assert not decided.suppressed.any()
+    assert (decided.threshold == 0.5).all()
+    assert all("stolen" not in names for names in decided.rules_hit.values())
