@@ -11,7 +11,9 @@ from pathlib import Path
 
 from features.spec import Aggregation, Definitions, Derived, FeatureView
 
-_spec = importlib.util.spec_from_file_location("handbook_published", Path(__file__).with_name("definitions.py"))
+_spec = importlib.util.spec_from_file_location(
+    "handbook_published", Path(__file__).with_name("definitions.py")
+)
 if _spec is None or _spec.loader is None:
     raise ImportError("definitions.py must stand beside this file")
 _published = importlib.util.module_from_spec(_spec)
@@ -69,9 +71,7 @@ views = (
 )
 
 derived = (
-    Derived(
-        name="amount_to_usual", source="transactions", sql="TX_AMOUNT / NULLIF(usual_amount_150d, 0)"
-    ),
+    Derived(name="amount_to_usual", source="transactions", sql="TX_AMOUNT / NULLIF(usual_amount_150d, 0)"),
     Derived(
         name="recent_to_usual",
         source="transactions",
