@@ -117,6 +117,18 @@ class ColdReader:
                 wanted.append(self._wanted(keys, lacking))
         self._read(wanted, now_us)
 
+    def leave_out(self, prepared: Prepared) -> None:
+        """The store is away: a key without rows is read as missing and not folded (PROTOCOL 5.7)."""
+        self.keys_of_batch = [
+            keys for keys in self._engine.entity_keys(prepared) if keys.entity in self._shared
+        ]
+        for keys in self.keys_of_batch:
+            lacking = keys.slots[~keys.loaded]
+            for group in self._engine.plan.groups:
+                if group.entity == keys.entity:
+                    slot = prepared.passes[group.index].slot
+                    slot[np.isin(slot, lacking)] = -1
+
     def _wanted(self, keys: EntityKeys, lacking: Bools) -> _Wanted:
         foreign = {(one.source, one.number) for one in self._foreign[keys.entity]}
         return _Wanted(keys, np.flatnonzero(lacking), foreign)

@@ -112,6 +112,10 @@ class Flusher:
         if self.down or now - self._checked > _HEALTH_EVERY:
             self._store.check_health()
             self._checked = now
+        if self._state.degraded:
+            self._store.check_health()
+            self._state.restored = True
+            return
         epoch, flushes = self._state.take_flushes(everything=everything)
         if not flushes:
             return

@@ -18,6 +18,7 @@ import numpy as np
 
 from features.batch import FeatureMatrix, Ints
 from features.cold_reads import ColdReader, LostWrites, NotOurs
+from features.errors import RetriableError
 from features.pending import PendingRows, Place
 from features.store.base import LOST, Flush, Manifest, Partition, Store
 from features.store.layout import slice_name
@@ -96,6 +97,7 @@ class SliceState:
         self._epoch = 0
         self._lost = False
         self.degraded = False
+        self.restored = False
         self._evictable = np.full(engine.shards, np.iinfo(np.int64).max)
         self.cold = ColdReader(engine, store, partitions, settings.foreign_refresh_ms, now_ms, self._lock)
 
@@ -115,7 +117,7 @@ class SliceState:
             self._staged = None
             self._staged_at = _LONG_AGO
             self._lost = False
-            self.degraded = False
+            self.degraded = self.restored = False
         self._engine.drop_all()
         self.cold.own({})
 
@@ -140,6 +142,20 @@ class SliceState:
             self._owned = owned
         self.cold.own(owned)
         return {partition: one.cursor for partition, one in owned.items()}
+
+    def recover_blind(self, positions: Mapping[Partition, Position]) -> dict[Partition, int]:
+        """Begin at C without any state, while the store is away (PROTOCOL 5.7): all features are flagged."""
+        self.drop()
+        nothing = np.zeros(self._engine.shards, np.int64)
+        owned = {
+            partition: Owned(one.committed, one.origin, one.committed, one.committed, nothing, nothing.copy())
+            for partition, one in positions.items()
+        }
+        with self._lock:
+            self._owned = owned
+        self.cold.own(owned)
+        self.degrade()
+        return {partition: one.committed for partition, one in positions.items()}
 
     def marked(self, partition: Partition) -> bool:
         """Whether any shard has a mark of the partition: then its group must have an offset (PROTOCOL 5.3)."""
@@ -176,21 +192,29 @@ class SliceState:
 
     def load(self, prepared: Prepared) -> None:
         """Read what the events need and the cache lacks. StoreUnavailable, LostWrites, NotOurs."""
-        self.cold.load(prepared)
+        if self.degraded:
+            self.cold.leave_out(prepared)
+        else:
+            self.cold.load(prepared)
 
     def flag(self, prepared: Prepared, matrix: FeatureMatrix) -> None:
-        """Say which events read other owners' slices that are older than the bound (PROTOCOL 6.1)."""
+        """Say which events read too old slices of others (PROTOCOL 6.1), or went without state (5.7)."""
         part = prepared.parts[matrix.batch.source.name]
         for keys in self.cold.keys_of_batch:
             slots = part.slots.get(keys.entity)
             if slots is None:
                 continue
-            stale = self.cold.stale(keys.entity, keys.shards, self._settings.foreign_max_age_ms)
-            if stale.any():
-                known = slots >= 0
-                raised = np.zeros(len(slots), np.bool_)
-                raised[known] = stale[np.searchsorted(keys.slots, slots[known])]
-                matrix.flags[f"stale:{keys.entity}"] = raised
+            if self.degraded:
+                flags = {f"state_missing:{keys.entity}": ~keys.loaded}
+            else:
+                age = self._settings.foreign_max_age_ms
+                flags = {f"stale:{keys.entity}": self.cold.stale(keys.entity, keys.shards, age)}
+            for name, of_keys in flags.items():
+                if of_keys.any():
+                    known = slots >= 0
+                    raised = np.zeros(len(slots), np.bool_)
+                    raised[known] = of_keys[np.searchsorted(keys.slots, slots[known])]
+                    matrix.flags[name] = raised
 
     def stage(self) -> None:
         """When it is time, encode what was touched up to the batch just folded (PROTOCOL 2.4).
@@ -228,6 +252,7 @@ class SliceState:
         """Go on without Redis: nothing is flushed any more, and `recover` must follow (PROTOCOL 5.7)."""
         with self._lock:
             self.degraded = True
+            self.restored = False
             self._pending.clear()
 
     def _take_dirty(self) -> list[tuple[Place, list[tuple[bytes, bytes]], int]]:
@@ -277,6 +302,8 @@ class SliceState:
         """Raise LostWrites once a flush was refused (PROTOCOL 3.3)."""
         if self._lost:
             raise LostWrites("redis lost writes that this worker builds on: a flush was refused")
+        if self.degraded and self.restored:
+            raise RetriableError("redis is back")
 
     def take_flushes(self, *, everything: bool = False) -> tuple[int, list[Flush]]:
         """What to send now, and the epoch to answer with; `everything` sends empty flushes early."""

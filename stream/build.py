@@ -147,9 +147,15 @@ def make_scorer(config: Config, plan: Plan, store: ProfileStore, mode: Mode = "l
         FeatureEngine(plan, shards=config.worker.shards),
         make_policy(config, plan),
         load_models(config, plan),
-        make_profiles(plan, store),
+        make_profiles(plan, _optional(store) if config.worker.on_redis_loss == "degrade" else store),
         mode,
     )
+
+
+def _optional(store: ProfileStore) -> ProfileStore:
+    from features.store.optional import OptionalProfiles
+
+    return OptionalProfiles(store)
 
 
 def make_dlq_limit(config: Config) -> DlqLimit:

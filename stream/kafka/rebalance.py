@@ -13,7 +13,7 @@ from confluent_kafka import TopicPartition
 
 from features.errors import FatalError
 from features.state import NotOurs, Position, SliceState
-from features.store.base import Partition
+from features.store.base import Partition, StoreUnavailable
 from stream.kafka.consumer import InputConsumer, Place
 from stream.logs import logger
 
@@ -96,6 +96,15 @@ class Positions:
         for place, start in out.items():
             self._check_log(place, start, self._state.owned[self.partition(place)].committed)
         return out
+
+    def recover_blind(self, places: Sequence[Place]) -> dict[Place, int]:
+        """Where to go on while Redis is away and policy says so (PROTOCOL 5.7): at C, without state."""
+        found = self._consumer.committed(places, _TIMEOUT)
+        known = {self.partition(place): Position(one.offset, _origin(one)) for place, one in found.items()}
+        if any(one.committed < 0 for one in known.values()):
+            raise StoreUnavailable("redis is needed once, where a group begins")
+        starts = self._state.recover_blind(known)
+        return {place: starts[self.partition(place)] for place in places}
 
     def _once_more(self, places: Sequence[Place]) -> dict[Partition, int]:
         try:

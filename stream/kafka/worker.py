@@ -181,7 +181,7 @@ class Worker:
         if self.recall is not None:
             self.recall()
         point("in_recover")
-        starts = self._positions.recover(self._assignment.places)
+        starts = self._starts()
         self._assignment.fresh = False
         self._live = not self._state.replaying
         to_go = sum(one.committed - one.cursor for one in self._state.owned.values())
@@ -190,6 +190,16 @@ class Worker:
             self._consumer.start_at(starts)
         else:
             self._consumer.start_at({place: at for place, at in starts.items() if at < self._limit(place)})
+
+    def _starts(self) -> dict[Place, int]:
+        places = self._assignment.places
+        try:
+            return self._positions.recover(places)
+        except StoreUnavailable as error:
+            if self._settings.on_redis_loss == "wait":
+                raise
+            _log.warning("degraded: scoring without state", reason=str(error))
+            return self._positions.recover_blind(places)
 
     def _limit(self, place: Place) -> int:
         return self._state.owned[self._partition(place)].committed
@@ -291,6 +301,10 @@ class Worker:
                 load()
                 return True
             except StoreUnavailable as error:
+                if self._settings.on_redis_loss == "degrade":
+                    _log.warning("degraded: scoring with the state at hand", reason=str(error))
+                    self._state.degrade()
+                    continue
                 _log.warning("waiting for redis", reason=str(error))
             if not self._poll_ahead(wait):
                 return False
