@@ -38,6 +38,7 @@ def pages() -> dict[str, str]:
         "contracts.md": contracts_page(),
         "cli.md": cli_page(),
         "metrics.md": metrics_page(),
+        "asyncapi.json": asyncapi(),
         "schemas/alert.json": schema(contracts.Alert),
         "schemas/decision.json": schema(contracts.Decision),
         "schemas/dead-letter.json": schema(contracts.DeadLetter),
@@ -138,7 +139,7 @@ def contracts_page() -> str:
         "[alert](schemas/alert.json), [decision](schemas/decision.json), [dead letter](schemas/dead-letter.json); "
         "events of the examples: "
         + ", ".join(f"[{source.name}](schemas/{source.name}.json)" for source in example_sources())
-        + ".",
+        + ". The topics of the payments example as [AsyncAPI](asyncapi.json).",
         "## Events",
         events_text(),
         "## Alerts and decisions",
@@ -167,10 +168,91 @@ def contracts_page() -> str:
     return "\n\n".join(lines) + "\n"
 
 
+def asyncapi() -> str:
+    """The topics of the payments example as an AsyncAPI document."""
+    settings = config.load(ROOT / "examples" / "payments" / "riskstream.toml")
+    channels: dict[str, Any] = {}
+    operations: dict[str, Any] = {}
+    messages: dict[str, Any] = {}
+
+    def topic(name: str, address: str, action: str, payload: str, headers: dict[str, str], text: str) -> None:
+        messages[name] = {
+            "name": name,
+            "contentType": "application/json",
+            "headers": {
+                "type": "object",
+                "properties": {h: {"type": "string", "description": d} for h, d in headers.items()},
+            },
+            "payload": {"$ref": f"schemas/{payload}.json"},
+        }
+        channels[name] = {
+            "address": address,
+            "description": text,
+            "messages": {name: {"$ref": f"#/components/messages/{name}"}},
+        }
+        operations[f"{action}_{name}"] = {"action": action, "channel": {"$ref": f"#/channels/{name}"}}
+
+    trace = {"traceparent": "W3C trace context, passed on to the alert."}
+    for source in build.make_plan(settings).sources.values():
+        text = f"Events, keyed by `{source.key}`." if source.key else "Events."
+        topic(source.name, source.topic, "receive", source.name, trace, text)
+    cloud = {
+        "ce_id": "The alert_id.",
+        "ce_type": "riskstream.alert.v1 or riskstream.decision.v1.",
+        "ce_source": "Path with the source's name.",
+        "ce_time": "The event's time, RFC 3339.",
+        **trace,
+    }
+    topic(
+        "alerts",
+        settings.topics.alerts,
+        "send",
+        "alert",
+        cloud,
+        "Review or decline, by entity.",
+    )
+    topic(
+        "decisions",
+        settings.topics.decisions or "decisions",
+        "send",
+        "decision",
+        cloud,
+        "Every decision, if named.",
+    )
+    letter = {
+        f"riskstream-{name}": "See the schema." for name in ("source", "stage", "path", "reason", "topic")
+    }
+    letter |= {f"riskstream-{name}": "See the schema." for name in ("partition", "offset", "timestamp")}
+    topic(
+        "dead_letters",
+        settings.topics.dead_letters,
+        "send",
+        "dead-letter",
+        letter,
+        "Original bytes.",
+    )
+    # The value of a dead letter is whatever was sent; the schema is how `riskstream dlq list --json` shows it.
+    messages["dead_letters"] |= {"contentType": "application/octet-stream", "payload": {}}
+    made = {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "riskstream: the payments example",
+            "version": str(contracts.SCHEMA_VERSION),
+            "description": "What a worker reads (receive) and writes (send). Written by docs/reference/generate.py.",
+        },
+        "defaultContentType": "application/json",
+        "channels": channels,
+        "operations": operations,
+        "components": {"messages": messages},
+    }
+    return json.dumps(made, indent=2) + "\n"
+
+
 def events_text() -> str:
     return """An event is a JSON object in UTF-8 whose members are the fields of a `Source` in the project's
 definitions. The rules:
 
+- A member given twice: the last one counts, and each must fit.
 - Members that are no field are ignored; the message's bytes stay as they are in your topic.
 - An optional field that is missing or null is missing. A required one that is missing or null is an error.
 - Types are strict: a text is no number. A whole number is fine where a number is wanted, and where an identifier

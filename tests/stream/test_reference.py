@@ -34,3 +34,15 @@ def test_schemas_hold_every_field():
 
     schema = json.loads(PAGES["schemas/alert.json"])
     assert set(schema["$defs"]["Alert"]["required"]) == set(Alert.__struct_fields__)
+
+
+def test_the_asyncapi_document_refers_to_what_is_there():
+    document = json.loads(PAGES["asyncapi.json"])
+    assert set(document["channels"]) == {"transactions", "chargebacks", "alerts", "decisions", "dead_letters"}
+    for name, channel in document["channels"].items():
+        assert channel["messages"][name]["$ref"] == f"#/components/messages/{name}"
+    for message in document["components"]["messages"].values():
+        target = message["payload"].get("$ref")
+        assert target is None or (FOLDER / target).exists()
+    for operation in document["operations"].values():
+        assert operation["channel"]["$ref"].split("/")[-1] in document["channels"]

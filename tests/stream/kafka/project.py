@@ -121,7 +121,7 @@ class Project:
                 process.wait()
 
 
-def stopped(process: subprocess.Popen) -> int:
-    """Exit code after SIGTERM."""
-    process.send_signal(signal.SIGTERM)
+def stopped(process: subprocess.Popen, number: signal.Signals = signal.SIGTERM) -> int:
+    """Exit code after a signal."""
+    process.send_signal(number)
     return process.wait(60)

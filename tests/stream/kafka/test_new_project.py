@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 import urllib.request
 
@@ -147,7 +148,7 @@ def test_doctor_tells_state_of_other_definitions(project, capsys):
     with project.worker() as worker:
         assert run(["emit", str(project.folder / "event.json"), "--config", str(project.file)]) == 0
         project.read("decisions", 1, worker)
-        assert stopped(worker) == 0
+        assert stopped(worker, signal.SIGINT) == 130
     capsys.readouterr()
     assert run(["doctor", "--config", str(project.file)]) == 0
     assert f"namespace {project.name} holds state of this plan" in capsys.readouterr().out
