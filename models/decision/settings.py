@@ -45,7 +45,7 @@ class Budget(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     start: Share = 0.5
     overshoot: Share = 0.1
     interval: str = "15m"
-    half_life: str = "1d"
+    half_life: str = "12h"
     partitions: Annotated[int, Meta(ge=1)] = 1
 
 

@@ -14,7 +14,7 @@ MINUTE = 60_000_000
 
 def rule(**changes) -> BudgetRule:
     fields = {
-        "alerts_per_day": 100, "start": 0.5, "overshoot": 0.1, "interval": 15 * MINUTE, "half_life": DAY,
+        "alerts_per_day": 100, "start": 0.5, "overshoot": 0.1, "interval": 15 * MINUTE, "half_life": DAY // 2,
     }  # fmt: skip
     return BudgetRule(**{**fields, **changes})
 
