@@ -52,7 +52,11 @@ def _html(figure: Any) -> str:
         font={"color": _INK, "family": "system-ui, sans-serif", "size": 13},
         legend={"orientation": "h", "y": 1.12},
     )
-    return str(figure.to_html(full_html=False, include_plotlyjs=False, config={"displaylogo": False}))
+    return str(
+        figure.to_html(
+            full_html=False, include_plotlyjs=False, config={"displayModeBar": False, "responsive": True}
+        )
+    )
 
 
 def _line(curve: Mapping[str, Any], across: str, up: str, *, diagonal: bool = False) -> Any:
@@ -108,7 +112,10 @@ def _bars(values: Mapping[str, float], across: str, most: int = 20) -> Any:
     figure = go.Figure(
         go.Bar(x=[v for _, v in first], y=[n for n, _ in first], orientation="h", marker_color=_GOOD)
     )
-    return figure.update_layout(xaxis_title=across, yaxis={"automargin": True})
+    low, high = min(0.0, *values.values()), max(0.1, *values.values())
+    return figure.update_layout(
+        xaxis_title=across, xaxis_range=[low, high * 1.05], yaxis={"automargin": True}
+    )
 
 
 def _periods(periods: list[Mapping[str, Any]]) -> Any:
