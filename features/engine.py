@@ -266,10 +266,9 @@ class FeatureEngine:
         reads = made.reader >= 0
         parts = np.zeros(0, np.int64)
         if sheet is not None and not group.partition_local:
-            live = state.rows.part[: int(state.meta[k.NROWS])]
-            parts = np.unique(
-                np.concatenate([live[state.rows.slot[: len(live)] >= 0], made.part[made.folds]])
-            )
+            if folds:
+                state.parts.update(np.unique(made.part[made.folds]).tolist())
+            parts = np.array(sorted(state.parts), np.int64)
         stamps = np.full((len(sheet.batch) if sheet else 0, len(parts)), -1, np.int64)
         status = np.zeros(len(made.slot), np.int64)
         begin = 0

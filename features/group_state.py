@@ -60,6 +60,7 @@ class GroupState:
             self.meta[at] = 0
         self.entries = self._entries(1 << 12)
         self.rows = _rows(1 << 8)
+        self.parts: set[int] = set()
         self.buckets = self._buckets(1)
         self.heads = np.full(1 << 8, -1, np.int64)
 
@@ -76,7 +77,7 @@ class GroupState:
             size = max(len(self.entries.t) * 3 // 2, int(self.meta[k.BUMP]) + self._block * 2 + entries)
             self.entries = k.Entries(*(_resized(array, size) for array in self.entries))
         if self.meta[k.NROWS] + 2 >= len(self.rows.slot):
-            self.rows = k.Rows(*(_resized(array, len(self.rows.slot) * 2) for array in self.rows))
+            self.rows = _rows(len(self.rows.slot) * 2, self.rows)
         if self.meta[k.NBUCKETS] + 2 >= len(self.buckets.n):
             size = len(self.buckets.n) * 2 + 2
             self.buckets = k.Buckets(*(_resized(array, size, axis=0) for array in self.buckets))
@@ -86,7 +87,7 @@ class GroupState:
         per_event = sum(a.itemsize * (a.shape[0] if a.ndim == 2 else 1) for a in self.entries)
         per_bucket = sum(array.nbytes for array in self.buckets) // len(self.buckets.n)
         return int(
-            self.meta[k.BUMP] * per_event + self.meta[k.NROWS] * 80 + self.meta[k.NBUCKETS] * per_bucket
+            self.meta[k.BUMP] * per_event + self.meta[k.NROWS] * 96 + self.meta[k.NBUCKETS] * per_bucket
         )
 
     def encode(self, which: Ints) -> tuple[NDArray[np.uint8], Ints]:
@@ -114,6 +115,7 @@ class GroupState:
     def decode(self, slot: int, part: int, data: bytes) -> int:
         """A new row from bytes."""
         self.grow(self._block)
+        self.parts.add(part)
         raw = np.frombuffer(data, np.uint8)
         return int(
             decode_row(
@@ -275,11 +277,14 @@ def _joined(flags: list[int], s_acc: list[int], acc: int) -> int:
     return needed
 
 
-def _rows(size: int) -> k.Rows:
-    columns: dict[str, NDArray[Any]] = {name: np.zeros(size, np.int64) for name in k.Rows._fields}
-    columns["dirty"] = np.zeros(size, np.uint8)
-    columns["bucket"] = np.full(size, -1, np.int64)
-    return k.Rows(**columns)
+def _rows(size: int, old: k.Rows | None = None) -> k.Rows:
+    """Columns of one table, row by row: all that is known of a row lies in two cache lines."""
+    table = np.zeros((size, 12), np.int64)
+    rows = k.Rows(*(table[:, place] for place in range(len(k.Rows._fields))))
+    rows.bucket[:] = -1
+    for column, before in zip(rows, old or (), strict=old is not None):
+        column[: len(before)] = before
+    return rows
 
 
 def _resized(array: NDArray[Any], size: int, axis: int = -1) -> NDArray[Any]:
