@@ -12,6 +12,7 @@ entity keys) may come as whole numbers. The decoder uses the second when the fir
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
@@ -26,6 +27,7 @@ _astuple: Callable[[Any], tuple[Any, ...]] = msgspec.structs.astuple
 
 # int64 columns live in float64 arrays, exact up to here.
 EXACT = 2**53
+_UNREADABLE = re.compile(r'["\\\x00-\x1f]')
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,8 @@ class Shape:
             raise DefinitionError(
                 place, f"alias {item.alias!r} has an empty part; write it like `card.number`"
             )
+        if _UNREADABLE.search("".join(path)):
+            raise DefinitionError(place, "a name on the wire with quotes, backslashes or control characters")
         node = self.root
         for part in path[:-1]:
             child = node.members.setdefault(part, Node())

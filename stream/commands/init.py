@@ -15,14 +15,19 @@ def register(app: typer.Typer) -> None:
 
 def init(
     directory: Annotated[Path, typer.Argument(help="Where the project goes; its name is the project's.")],
+    sample: Annotated[
+        Path | None, typer.Option("--from", help="A sample of your own events, one JSON object a line.")
+    ] = None,
 ) -> None:
     """Make a project: definitions, settings, a policy and a sample event.
 
     It works as it is, deciding by the rules of policy.toml, and is yours to change: see docs/guides/own-events.md.
+    With `--from` the definitions are a first draft that fits your events: fields and types, id, time and its format,
+    keys and amount are guessed. Look at every line of definitions.py before you trust it.
     """
     from stream.scaffold.project import make_project
 
-    for file in make_project(directory):
+    for file in make_project(directory, sample):
         typer.echo(f"made   {file}")
     typer.echo(f"""
 next   cd {directory}

@@ -233,6 +233,7 @@ def test_an_empty_batch_is_an_empty_batch():
             "cannot be an object",
         ),
         ((Field(name="a", dtype="string", alias="x..y"),), "has an empty part"),
+        ((Field(name="a", dtype="string", alias='x"y'),), "with quotes"),
     ],
 )
 def test_aliases_that_cannot_be(fields, said):
