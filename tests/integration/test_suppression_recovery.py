@@ -9,12 +9,14 @@ import msgspec
 import pytest
 from confluent_kafka import Consumer, Producer
 
+from features.errors import RetriableError
 from models.decision.policy import load_policy
 from stream.config import Kafka
 from stream.contracts import Alert
 from stream.kafka.past_alerts import past_alerts
 from tests.integration.test_hot_swap import Run
 from tests.models import small
+from tests.servers.process import wait_until
 
 POLICY = '[sources.tx]\nreview = 0.5\n[sources.tx.suppress]\nentity = "card"\nperiod = "1d"\n'
 CARDS = 40
@@ -83,6 +85,13 @@ def test_a_killed_worker_remembers_which_cards_alerted(
 
 def test_no_alerts_yet(kafka: str, make_topic: Callable[..., str], tmp_path: Path) -> None:
     topic = make_topic(partitions=3)
-    assert past_alerts(Kafka(bootstrap_servers=kafka), topic, {}) == []
+
+    def nothing() -> bool:
+        try:
+            return past_alerts(Kafka(bootstrap_servers=kafka), topic, {}) == []
+        except RetriableError:  # the new topic's partitions have no leader yet
+            return False
+
+    wait_until(nothing, 30, "an empty topic")
     (tmp_path / "policy.toml").write_text("[sources.payments]\nreview = 0.5\n")
     assert not load_policy(tmp_path / "policy.toml", small.plan()).remembers
