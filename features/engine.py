@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import overload
 
 import numpy as np
 
@@ -28,7 +29,7 @@ class EntityKeys:
 
     entity: str
     slots: Ints
-    keys: list[str]
+    keys: Sequence[str]
     shards: Ints
     loaded: Bools
     foreign_read_at: Ints
@@ -85,7 +86,10 @@ class _Pass:
 
 @dataclass(slots=True)
 class DirtyRows:
-    """Rows touched since the last take, encoded; all lists have the same length."""
+    """Rows touched since the last take, encoded; all lists have the same length.
+
+    Rows of one entity, source, partition and shard stand together.
+    """
 
     entity: list[str]
     key: list[str]
@@ -340,7 +344,7 @@ class FeatureEngine:
             EntityKeys(
                 entity,
                 slots,
-                [self._keys[entity].texts[slot] for slot in slots.tolist()],
+                _Texts(self._keys[entity].texts, slots),
                 self._keys[entity].shards[slots],
                 self._keys[entity].loaded[slots].copy(),
                 self._keys[entity].read_at[slots].copy(),
@@ -382,6 +386,7 @@ class FeatureEngine:
             if not len(which):
                 continue
             table = self._keys[state.group.entity]
+            which = which[np.lexsort((table.shards[state.rows.slot[which]], state.rows.part[which]))]
             out, ends = state.encode(which)
             state.rows.dirty[which] = 0
             slots = state.rows.slot[which]
@@ -438,6 +443,28 @@ class FeatureEngine:
                 state.remove(slot)
         table.forget(victims)
         return len(victims)
+
+
+class _Texts(Sequence[str]):
+    """Texts of some slots, looked up when asked for: most batches need few of them."""
+
+    def __init__(self, texts: list[str], slots: Ints) -> None:
+        self._texts = texts
+        self._slots = slots
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[str]: ...
+
+    def __getitem__(self, place: int | slice) -> str | list[str]:
+        if isinstance(place, slice):
+            return [self._texts[slot] for slot in self._slots[place].tolist()]
+        text: str = self._texts[self._slots[place]]
+        return text
 
 
 class _Sheet:

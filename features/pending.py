@@ -5,7 +5,7 @@ Not safe for threads by itself: SliceState calls it under its lock.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from features.store.base import Partition
 
@@ -36,7 +36,7 @@ class PendingRows:
     def __contains__(self, place: object) -> bool:
         return place in self._rows
 
-    def add(self, place: Place, rows: Iterable[tuple[bytes, bytes]], size: int) -> None:
+    def add(self, place: Place, rows: Rows, size: int) -> None:
         """Take over rows of one place; `size` is the number of their bytes."""
         held = self._rows.setdefault(place, {})
         before = len(held)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +20,7 @@ import numpy as np
 from features.batch import FeatureMatrix, Ints
 from features.cold_reads import ColdReader, LostWrites, NotOurs
 from features.errors import RetriableError
-from features.pending import PendingRows, Place
+from features.pending import PendingRows, Place, Rows
 from features.store.base import LOST, Flush, Manifest, Partition, Store
 from features.store.layout import slice_name
 
@@ -31,12 +32,18 @@ __all__ = ["LostWrites", "NotOurs", "Position", "SliceState", "StateSettings"]
 
 _LONG_AGO = -(1 << 62)
 
+Staged = tuple[Place, Rows, int]
+"""Rows of one partition and shard, and the number of their bytes."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class StateSettings:
-    """Limits. Times in milliseconds: `stage_ms` is how long touched rows may stay in the cache before they
-    are encoded for Redis, once for all the batches that touched them meanwhile; `idle_probe_ms` is how often an idle shard is asked whether it lost
-    writes (PROTOCOL 3.1); `foreign_refresh_ms` how often other owners' slices are read again."""
+    """Limits. Times in milliseconds.
+
+    `stage_ms` is how long touched rows may stay in the cache before they are encoded, once for all batches that
+    touched them meanwhile; `idle_probe_ms` how often an idle shard is asked whether it lost writes (PROTOCOL
+    3.1); `foreign_refresh_ms` how often other owners' slices are read again.
+    """
 
     memory_limit: int = 1 << 30
     pending_limit: int = 64 << 20
@@ -91,7 +98,7 @@ class SliceState:
         self._now_ms = now_ms
         self._owned: dict[Partition, Owned] = {}
         self._pending = PendingRows()
-        self._staged: list[tuple[Place, list[tuple[bytes, bytes]], int]] | None = None
+        self._staged: list[Staged] | None = None
         self._staged_at = _LONG_AGO
         self._lock = threading.Lock()
         self._epoch = 0
@@ -255,18 +262,18 @@ class SliceState:
             self.restored = False
             self._pending.clear()
 
-    def _take_dirty(self) -> list[tuple[Place, list[tuple[bytes, bytes]], int]]:
+    def _take_dirty(self) -> list[Staged]:
         dirty = self._engine.take_dirty()
         return [] if self.degraded else _by_place(dirty)
 
-    def _add_all(self, staged: list[tuple[Place, list[tuple[bytes, bytes]], int]]) -> None:
+    def _add_all(self, staged: list[Staged]) -> None:
         """Rows as of what is committed now."""
         if not self.degraded:
             self._add(staged)
         for one in self._owned.values():
             one.staged = max(one.staged, min(one.cursor, one.committed))
 
-    def _add(self, staged: list[tuple[Place, list[tuple[bytes, bytes]], int]]) -> None:
+    def _add(self, staged: list[Staged]) -> None:
         for place, rows, size in staged:
             self._pending.add(place, rows, size)
 
@@ -358,13 +365,16 @@ class SliceState:
                     self._pending.restore((flush.partition, flush.shard))
 
 
-def _by_place(dirty: DirtyRows) -> list[tuple[Place, list[tuple[bytes, bytes]], int]]:
+def _by_place(dirty: DirtyRows) -> list[Staged]:
     """Rows named as the store names them, by partition and shard."""
-    groups: dict[tuple[str, int, int], list[tuple[bytes, bytes]]] = {}
-    columns = (dirty.entity, dirty.key, dirty.source, dirty.partition, dirty.shard, dirty.data)
-    for entity, key, source, partition, shard, data in zip(*columns, strict=True):
-        groups.setdefault((source, partition, shard), []).append((slice_name(entity, key), data))
-    return [
-        ((Partition(source, partition), shard), rows, sum(len(data) for _, data in rows))
-        for (source, partition, shard), rows in groups.items()
-    ]
+    runs = list(zip(dirty.entity, dirty.source, dirty.partition, dirty.shard, strict=True))
+    starts = [at for at, run in enumerate(runs) if not at or run != runs[at - 1]]
+    out = []
+    for start, end in pairwise([*starts, len(runs)]):
+        entity, source, partition, shard = runs[start]
+        prefix = slice_name(entity, "").decode()
+        data = dirty.data[start:end]
+        names = [(prefix + key).encode() for key in dirty.key[start:end]]
+        rows = dict(zip(names, data, strict=True))
+        out.append(((Partition(source, partition), shard), rows, sum(map(len, data))))
+    return out

@@ -111,7 +111,7 @@ def test_only_idle_stored_keys_are_evicted_and_come_back_unchanged() -> None:
     assert engine.evict(0, everything_stored) == 1
     prepared = engine.prepare(batch(["old"], first=11))
     keys = engine.entity_keys(prepared)[0]
-    assert keys.keys == ["old"]
+    assert list(keys.keys) == ["old"]
     assert not keys.loaded.any()
     engine.load("card", keys.slots, [(int(keys.slots[0]), "tx", 0, stored["old"])], set(), 1)
     np.testing.assert_array_equal(engine.run(prepared)["tx"].values, run(kept, batch(["old"], first=11)))
