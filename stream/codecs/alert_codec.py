@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from math import isfinite
 from typing import Any, Literal, NamedTuple, get_args
 
 import msgspec
@@ -225,7 +226,7 @@ def _reason(reason: Reason) -> RankedReason:
 
 
 def _number(value: float | None) -> float | None:
-    return None if value is None or value != value else float(value)
+    return float(value) if value is not None and isfinite(value) else None
 
 
 def _key(message: Decision, primary: str | None) -> bytes:
