@@ -37,7 +37,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 def read_toml(path: Path) -> dict[str, Any]:
     """The file's tables, environment variables filled in."""
     try:
-        text = path.read_text()
+        text = path.read_text("utf-8")
     except FileNotFoundError:
         fix = "name the settings file by --config, or make a project with `riskstream init DIR`"
         raise ConfigurationError(f"{path}: there is no such file; {fix}") from None

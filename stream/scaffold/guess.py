@@ -128,7 +128,7 @@ _BY_HAND = "write definitions.py by hand: docs/guides/own-events.md"
 
 def _events(file: Path) -> Iterator[dict[str, Any]]:
     try:
-        lines = file.read_text().splitlines()[:MOST_LINES]
+        lines = file.read_text("utf-8").split("\n")[:MOST_LINES]
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{file}: cannot be read: {error}") from None
     found = 0

@@ -30,8 +30,10 @@ def make_project(directory: Path, sample: Path | None = None) -> list[Path]:
     source = "payments" if sample is None else "events"
     made = []
     for file in _FILES:
-        text = drafted.get(file) or (files("stream.scaffold") / file).read_text()
+        text = drafted.get(file) or (files("stream.scaffold") / file).read_text("utf-8")
         target = directory / file
-        target.write_text(text.replace("@NAME@", name).replace("@NOW@", now).replace("@SOURCE@", source))
+        target.write_text(
+            text.replace("@NAME@", name).replace("@NOW@", now).replace("@SOURCE@", source), "utf-8"
+        )
         made.append(target)
     return made
