@@ -11,6 +11,7 @@ import pytest
 
 from features.compile import compile_plan
 from features.errors import ConfigurationError
+from features.project import load_definitions
 from features.spec import Definitions, Derived, Field, Source
 from models import bundle
 from models.errors import BundleRefused
@@ -228,6 +229,21 @@ def test_a_wrong_settings_file_is_named(text, message, tmp_path):
         load_settings(file)
 
 
-def test_the_examples_settings_load():
-    for file in sorted(Path("examples").glob("*/train.toml")):
-        assert load_settings(file).models, file
+EXAMPLES = sorted(Path("examples").glob("*/train.toml"))
+
+
+def test_there_are_examples():
+    assert {file.parent.name for file in EXAMPLES} >= {"payments", "lending", "handbook"}
+
+
+@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.parent.name)
+def test_an_example_trains_on_features_that_its_definitions_have(file):
+    found = load_settings(file)
+    plan = compile_plan(load_definitions(file.parent / str(found.data.definitions)))
+    source = plan.sources[str(found.data.source)]
+    known = {*plan.readers[source.name].names, *(field.name for field in source.fields)}
+    wanted = {*found.data.inputs, *(name for model in found.models.values() for name in model.monotone)}
+    assert wanted - known == set()
+    assert set(found.data.events) <= set(plan.sources)
+    members = {member for model in found.models.values() for member in model.members}
+    assert members <= set(found.models)
