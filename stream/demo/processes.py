@@ -84,6 +84,16 @@ def riskstream(arguments: list[str], variables: Mapping[str, str]) -> None:
 
 
 @contextmanager
+def compiling() -> Iterator[None]:
+    """Compile the engine for the worker while other things are done."""
+    process = subprocess.Popen([sys.executable, "-m", "stream.demo.compiling"], stderr=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        _end(process)
+
+
+@contextmanager
 def worker(config: Path, variables: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """`riskstream worker --config ...`, its log in a file; drained at the end."""
     with log.open("wb") as out:
