@@ -153,7 +153,15 @@ def _members(events: list[dict[str, Any]]) -> list[Member]:
     for event in events:
         for path, value in _leaves(event, ""):
             found.setdefault(path, Member(path)).values.append(value)
-    members = [one for one in found.values() if one.dtype is not None]
+    # What is an object here and something else there fits no field, and neither does what is inside.
+    mixed = tuple(
+        f"{path}."
+        for path, one in found.items()
+        if {type(value) is dict for value in one.values} == {True, False}
+    )
+    members = [
+        one for path, one in found.items() if one.dtype is not None and not (mixed and path.startswith(mixed))
+    ]
     taken: set[str] = set()
     for one in members:
         parts = [_plain(part) for part in one.path.split(".")]
@@ -174,9 +182,8 @@ def _plain(part: str) -> str:
 def _leaves(value: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
     for name, inner in value.items():
         # A dot in a name cannot be told from a step into an object, and quotes no decoder takes.
-        if not name or _UNREADABLE.search(name) or inner is None or isinstance(inner, list):
+        if not name or _UNREADABLE.search(name) or inner is None:
             continue
+        yield f"{prefix}{name}", inner
         if isinstance(inner, dict):
             yield from _leaves(inner, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", inner

@@ -118,6 +118,8 @@ more = st.dictionaries(names, st.one_of(values, st.dictionaries(names, values, m
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(extra=st.lists(more, min_size=1, max_size=8))
 @example(extra=[{"0": "\x85"}])
+@example(extra=[{"0": [1]}, {"0": False}, {"0": {}}])
+@example(extra=[{"0": {"a": 1}}, {"0": 1}])
 def test_whatever_the_events_hold_the_draft_compiles_and_fits(tmp_path_factory, extra):
     events = [
         {"event": {"ref": f"r{row}"}, "time": f"2026-01-01T00:00:{row:02}Z", **one}
