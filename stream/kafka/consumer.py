@@ -100,6 +100,14 @@ class InputConsumer:
         """Stop fetching some partitions until the next `start_at`."""
         self.client.pause([TopicPartition(*place) for place in places])
 
+    def resume(self, places: Iterable[Place]) -> None:
+        """Fetch paused partitions again."""
+        self.client.resume([TopicPartition(*place) for place in places])
+
+    def cursor(self, place: Place) -> int:
+        """The next offset to consume."""
+        return self._cursors.get(place, 0)
+
     def fetch(
         self,
         most: int,

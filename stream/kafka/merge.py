@@ -6,24 +6,27 @@ its partition keeps its place there. Ties: labels before scored events, then top
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from features.batch import Column, Ints, MicroBatch, SourceBatch
 
+Floors = Mapping[tuple[str, int], int]
+_NONE: Floors = {}
 
-def arrange(parts: Sequence[SourceBatch]) -> MicroBatch:
+
+def arrange(parts: Sequence[SourceBatch], floors: Floors = _NONE) -> MicroBatch:
     """A micro-batch whose positions are the scoring order; each part's rows come in that order.
 
-    Rows of one partition are expected in offset order.
+    Rows of one partition are expected in offset order. `floors` say how far (topic, partition) had come before.
     """
     held = [part for part in parts if len(part)]
     if len(held) == 1 and held[0].partition[0] == held[0].partition[-1] and _one_partition(held[0]):
         held[0].position = np.arange(len(held[0]), dtype=np.int64)
         return MicroBatch((held[0],))
-    order = _order(held)
+    order = _order(held, floors)
     positions = np.empty(len(order), dtype=np.int64)
     positions[order] = np.arange(len(order))
     out, start = [], 0
@@ -38,7 +41,7 @@ def _one_partition(part: SourceBatch) -> bool:
     return bool((part.partition == part.partition[0]).all())
 
 
-def _order(parts: Sequence[SourceBatch]) -> Ints:
+def _order(parts: Sequence[SourceBatch], floors: Floors) -> Ints:
     if not parts:
         return np.zeros(0, dtype=np.int64)
     ranks = {topic: rank for rank, topic in enumerate(sorted(part.source.topic for part in parts))}
@@ -47,17 +50,20 @@ def _order(parts: Sequence[SourceBatch]) -> Ints:
         np.concatenate([part.partition for part in parts]),
         np.concatenate([np.full(len(part), ranks[part.source.topic]) for part in parts]),
         np.concatenate([np.full(len(part), part.source.scored) for part in parts]),
-        np.concatenate([_reached(part) for part in parts]),
+        np.concatenate([reached(part, floors) for part in parts]),
     )
     return np.lexsort(columns)
 
 
-def _reached(part: SourceBatch) -> Ints:
+def reached(part: SourceBatch, floors: Floors = _NONE) -> Ints:
     """The newest event time in an event's partition up to it: never falls, so offset order holds."""
     out = np.empty(len(part), dtype=np.int64)
     for partition in np.unique(part.partition).tolist():
         own = part.partition == partition
         out[own] = np.maximum.accumulate(part.event_time[own])
+        floor = floors.get((part.source.topic, partition))
+        if floor is not None:
+            np.maximum(out, floor, out=out, where=own)
     return out
 
 

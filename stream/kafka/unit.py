@@ -73,7 +73,12 @@ class Desk:
         self._encoder = AlertEncoder(scorer.plan)
 
     def decode(self, fetched: Fetched) -> Decoded:
-        """Columns in scoring order; may run while the unit of work before is committed."""
+        """Columns in the order of what was fetched alone (muted replay, where order between partitions is free)."""
+        parts, letters = self.parts(fetched)
+        return Decoded(arrange(parts), letters)
+
+    def parts(self, fetched: Fetched) -> tuple[list[SourceBatch], list[DeadLetter]]:
+        """Columns by source; may run while the unit of work before is committed."""
         parts: list[SourceBatch] = []
         letters: list[DeadLetter] = []
         for topic, raw in fetched.raw.items():
@@ -81,7 +86,7 @@ class Desk:
                 part, bad = self._decoders[topic].decode(raw)
                 parts.append(part)
                 letters += bad
-        return Decoded(arrange(parts), letters)
+        return parts, letters
 
     def prepare(self, decoded: Decoded) -> Prepared:
         """Keys, hashes and conditions of a batch."""

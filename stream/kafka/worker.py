@@ -20,12 +20,13 @@ from features.errors import FatalError, RetriableError
 from features.store.base import Partition, Store, StoreUnavailable
 from stream.config import Config
 from stream.kafka.clients import connect
-from stream.kafka.consumer import Fetched, Place
+from stream.kafka.consumer import Fetched, Place, Reached
 from stream.kafka.dlq import DlqLimit
 from stream.kafka.faults import point
 from stream.kafka.progress import Progress
 from stream.kafka.rebalance import Assignment
-from stream.kafka.unit import Decoder, Unit
+from stream.kafka.sequencer import Sequencer
+from stream.kafka.unit import Decoded, Decoder, Unit
 from stream.logs import logger
 from stream.metrics import Metrics
 from stream.scorer import Scorer
@@ -101,6 +102,9 @@ class Worker:
         parts = self._closing.enter_context(connect(self._config, self._scorer, self._store, self._decoders))
         self._state, self._desk, self._flusher = parts.state, parts.desk, parts.flusher
         self._consumer, self._delivery, self._positions = parts.consumer, parts.delivery, parts.positions
+        self._sequencer = Sequencer(
+            self._consumer, wait_ms=self._settings.order_wait_ms, batch_size=self._settings.batch_size
+        )
         self._assignment = Assignment(self._consumer, list(self._decoders), self._lose)
         self.opened = True
         _log.info("started", delivery=self._settings.delivery, ordinal=self._settings.ordinal)
@@ -184,6 +188,7 @@ class Worker:
         starts = self._starts()
         self._assignment.fresh = False
         self._live = not self._state.replaying
+        self._sequencer.clear(self._assignment.places)
         to_go = sum(one.committed - one.cursor for one in self._state.owned.values())
         _log.info("recovered" if self._live else "replaying", partitions=len(starts), events=to_go)
         if self._live:
@@ -240,9 +245,9 @@ class Worker:
         fetched = self._fetch()
         if fetched.rebalanced:
             return
-        metadata = self._consumer.metadata() if fetched.count else None
+        metadata = self._consumer.metadata() if fetched.count or self._sequencer.holds else None
         point("after_consume")
-        decoded = self._desk.decode(fetched) if fetched.count else None
+        decoded, settled = self._in_order(fetched)
         self._join()
         self._hold_back()
         if decoded is None or self._assignment.fresh or not self._live:
@@ -257,11 +262,21 @@ class Worker:
         self.limit.check(len(decoded.batch), decoded.letters)
         point("after_fold")
         unit.offsets = self._positions.offsets(
-            {place: (reached.offset, reached.leader_epoch) for place, reached in fetched.reached.items()}
+            {place: (reached.offset, reached.leader_epoch) for place, reached in settled.items()}
         )
         self._unit = unit
         self._delivering = self._pool.submit(self._deliver, unit, metadata)
         self._state.stage()
+
+    def _in_order(self, fetched: Fetched) -> tuple[Decoded | None, Mapping[Place, Reached]]:
+        """What may be scored now, and how far that goes; the rest waits for slower partitions."""
+        parts, letters = self._desk.parts(fetched) if fetched.count else ([], [])
+        self._sequencer.put(parts, letters, fetched)
+        if not self._sequencer.holds:
+            return None, {}
+        batch, ripe, settled = self._sequencer.take()
+        decoded = Decoded(batch, ripe)
+        return (decoded if decoded.count else None), settled
 
     def _fetch(self) -> Fetched:
         """Whatever is there: one event when idle, thousands under load; more while a commit is under way."""
