@@ -5,20 +5,22 @@ Compiled code is cached on disk beside the sources, so only the first demo on a 
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from features.compile import compile_plan
 from features.engine import FeatureEngine
 from features.materialize import batches
 from features.project import load_definitions
 from stream.demo.days import history
-from stream.demo.training import PROJECT
 from stream.demo.world import Size, make_world
 
+DEFINITIONS = Path(__file__).with_name("project") / "definitions.py"
 SMALL = Size(cards=30, merchants=10, applicants=30, brokers=3)
 
 
 def main() -> None:
     """Score a few events and encode their state."""
-    plan = compile_plan(load_definitions(PROJECT / "definitions.py"))
+    plan = compile_plan(load_definitions(DEFINITIONS))
     recorded = history(make_world(1, SMALL), 5, 70)
     engine = FeatureEngine(plan)
     for batch in batches(plan, {name: frame.head(100).lazy() for name, frame in recorded.items()}):

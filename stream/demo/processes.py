@@ -85,10 +85,11 @@ def riskstream(arguments: list[str], variables: Mapping[str, str]) -> None:
 
 @contextmanager
 def compiling() -> Iterator[None]:
-    """Compile the engine for the worker while other things are done."""
+    """Compile what the worker will call while something else is done; at the end it is compiled."""
     process = subprocess.Popen([sys.executable, "-m", "stream.demo.compiling"], stderr=subprocess.DEVNULL)
     try:
         yield
+        process.wait()
     finally:
         _end(process)
 

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from stream.demo.days import TOPICS
 from stream.demo.figures import figures
-from stream.demo.processes import Simulator, await_caught_up, compiling, riskstream, worker
+from stream.demo.processes import Simulator, await_caught_up, riskstream, worker
 from stream.demo.screen import AlertLines, live_view, summary
 from stream.demo.servers import mock_kafka, valkey
 from stream.demo.training import prepare
@@ -48,7 +48,7 @@ def run_demo(options: Options, console: Console) -> dict[str, Any]:
         redis_url = stack.enter_context(valkey())
         limit = float("inf") if options.seconds is None else options.seconds
         simulator = stack.enter_context(Simulator(bootstrap, options.seed, options.rate, limit, WARM_UP_DAYS))
-        with progress_bars(console) as say, compiling():
+        with progress_bars(console) as say:
             config = prepare(options.seed, say) / "riskstream.toml"
             settings = {
                 "KAFKA_BOOTSTRAP_SERVERS": bootstrap,

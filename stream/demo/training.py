@@ -25,6 +25,7 @@ from features.profiles import FrameProfiles
 from features.project import load_definitions
 from stream.demo.days import history
 from stream.demo.loan_days import REPAYMENT_DAYS, profiles
+from stream.demo.processes import compiling
 from stream.demo.world import make_world, start_of
 
 PROJECT = Path(__file__).with_name("project")
@@ -111,11 +112,15 @@ def _make(folder: Path, seed: int, progress: Progress) -> None:
     plan = compile_plan(definitions)
     joined = FrameProfiles(plan, {"applicant": people})
     private = _make_key(folder)
-    thresholds = {}
-    for task in (FRAUD, DEFAULT):
-        frame = _materialized(folder, task, definitions, joined, progress)
-        labelled = _with_label(frame, recorded[task.source])
-        thresholds[task.model] = _train(folder, task, plan, labelled, private, progress)
+    tasks = (FRAUD, DEFAULT)
+    frames = [_materialized(folder, task, definitions, joined, progress) for task in tasks]
+    with compiling():  # the windows' code is compiled by now; what is left is how state is written
+        thresholds = {
+            task.model: _train(
+                folder, task, plan, _with_label(frame, recorded[task.source]), private, progress
+            )
+            for task, frame in zip(tasks, frames, strict=True)
+        }
     _write_policy(folder, thresholds)
 
 
