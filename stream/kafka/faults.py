@@ -14,6 +14,7 @@ POINTS = (
     "after_fold",
     "before_send_offsets",
     "after_send_offsets",
+    "before_commit",
     "after_commit",
     "before_flush",
     "after_flush",

@@ -21,6 +21,7 @@ Outputs = list[tuple[str, list[Record]]]
 _INIT_TIMEOUT = 30.0
 _FLUSH_TIMEOUT = 120.0
 _FENCED_LIMIT = 3
+_FENCED_WITHIN = 60.0
 _RETRY_PAUSE = 0.005
 
 
@@ -62,7 +63,7 @@ class ExactlyOnce:
         self._settings = dict(settings)
         self._producer: Producer | None = None
         self._open = False
-        self._fenced = 0
+        self._fenced: list[float] = []
 
     def open(self) -> None:
         """See Delivery; aborts an open transaction of this transactional id."""
@@ -76,11 +77,11 @@ class ExactlyOnce:
             self._deliver(outputs, offsets, metadata)
         except FencedError as error:
             # A pause beyond the transaction's time-out looks the same; a true rival fences us again and again.
-            self._fenced += 1
-            if self._fenced >= _FENCED_LIMIT:
+            now = time.monotonic()
+            self._fenced = [at for at in self._fenced if now - at < _FENCED_WITHIN] + [now]
+            if len(self._fenced) >= _FENCED_LIMIT:
                 raise
             raise RetriableError(str(error)) from error
-        self._fenced = 0
 
     def _deliver(self, outputs: Outputs, offsets: list[TopicPartition], metadata: Any) -> None:
         producer = self._producer
@@ -95,6 +96,8 @@ class ExactlyOnce:
         point("after_send_offsets")
         for topic, records in outputs:
             produce(producer, topic, records)
+        producer.flush()  # what follows is the commit alone, also for whoever crashes here
+        point("before_commit")
         _call(producer.commit_transaction, "committing a transaction")
         point("after_commit")
         self._open = False

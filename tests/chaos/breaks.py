@@ -56,6 +56,7 @@ def _outputs_alone(self: Any, outputs: Outputs, offsets: list[TopicPartition], m
             point("before_send_offsets")
             producer.send_offsets_to_transaction(offsets, metadata)
             point("after_send_offsets")
+            point("before_commit")
         producer.commit_transaction()
         self._open = False
     point("after_commit")

@@ -171,11 +171,11 @@ class Driver:
     def _zombie(self) -> None:
         """A worker stopped at a point of its unit of work past the session's end, then woken."""
         ordinal = self._rng.randrange(WORKERS)
-        name = self._rng.choice(("before_send_offsets", "after_commit", "before_flush"))
+        name = self._rng.choice(("before_send_offsets", "before_commit", "after_commit", "before_flush"))
         self._kill(ordinal)
         self._restart(ordinal, RISKSTREAM_FAULT=f"{name}:2:STOP")
         zombie = self._workers[ordinal]
-        self._feed_until(lambda: _stopped(zombie.process.pid), f"the worker to stop at {name}")
+        self._feed_until(lambda: stopped(zombie.process.pid), f"the worker to stop at {name}")
         self._world.wait_until_done(PATIENCE, at_least=len(self._messages))
         zombie.signal(signal.SIGCONT)
 
@@ -235,6 +235,7 @@ class Driver:
         self.result.findings = self._world.compare(job.reference(self._messages))
 
 
-def _stopped(pid: int) -> bool:
+def stopped(pid: int) -> bool:
+    """Whether a process is under SIGSTOP."""
     status = Path(f"/proc/{pid}/status").read_text()
     return "State:\tT" in status

@@ -7,6 +7,7 @@ import secrets
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,9 +16,14 @@ from typing import Any, Self
 import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
+from features.errors import RiskstreamError
 from features.store.base import Partition, ShardRead, StoreUnavailable
 from features.store.layout import slice_name
 from features.store.redis_store import RedisSettings, RedisStore
+from stream.build import make_store
+from stream.config import load
+from stream.kafka.worker import Worker
+from tests.chaos import job
 from tests.chaos.job import PARTITIONS, SHARDS, Produced, Reference, compared
 from tests.servers.process import wait_until
 
@@ -37,6 +43,7 @@ timeout_ms = 1000
 [topics]
 alerts = "{name}-alerts"
 dead_letters = "{name}-dead"
+decisions = "{decisions}"
 [worker]
 delivery = "{delivery}"
 ordinal = {ordinal}
@@ -47,6 +54,8 @@ dead_letter_ratio = 1.0
 dead_letter_consecutive = 0
 log_interval_s = 2.0
 memory_limit_mb = {memory_mb}
+on_redis_loss = "{on_redis_loss}"
+start = "{start}"
 """
 
 
@@ -95,6 +104,50 @@ class WorkerProcess:
         return self.process.wait(seconds)
 
 
+class WorkerThread:
+    """The same worker inside this process: quick to start, cannot be killed."""
+
+    def __init__(self, config: Path, prefix: str) -> None:
+        settings = load(config)
+        self._store = make_store(settings)
+        self.worker = Worker(settings, job.scorer(prefix), self._store, job.decoders(prefix))
+        self.error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self.worker.run()
+        except RiskstreamError as error:
+            self.error = error
+        finally:
+            self._store.close()
+
+    @property
+    def running(self) -> bool:
+        return self._thread.is_alive()
+
+    def stop(self) -> None:
+        """In good order; raises what ended it."""
+        self.worker.stop()
+        self._thread.join(30)
+        assert not self._thread.is_alive()
+        if self.error is not None:
+            raise self.error
+
+    def abandon(self) -> None:
+        """Stop without caring how it ends."""
+        self.worker.stop()
+        self._thread.join(30)
+
+    def ended(self, seconds: float = 30) -> BaseException:
+        """The error that it ends with."""
+        self._thread.join(seconds)
+        assert not self._thread.is_alive(), "still running"
+        assert self.error is not None, "ended without an error"
+        return self.error
+
+
 class World:
     """Topics of their own on a shared broker; workers that share a group; a Redis namespace."""
 
@@ -109,6 +162,7 @@ class World:
         batch: int = 500,
         session_ms: int = 1_500,
         memory_mb: int = 64,
+        on_redis_loss: str = "wait",
     ) -> None:
         self.name = f"w{secrets.token_hex(4)}"
         self.kafka = kafka
@@ -116,8 +170,10 @@ class World:
         self.directory = directory
         self.settings: dict[str, object] = {
             "delivery": delivery, "batch": batch, "session_ms": session_ms, "memory_mb": memory_mb,
+            "on_redis_loss": on_redis_loss, "start": "earliest",
         }  # fmt: skip
         self.workers: list[WorkerProcess] = []
+        self.threads: list[WorkerThread] = []
         self._seen = 0
         self.produced: dict[tuple[str, int], int] = {}
         for topic in ("tx", "labels"):
@@ -142,6 +198,8 @@ class World:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        for thread in self.threads:
+            thread.abandon()
         for worker in self.workers:
             worker.signal(signal.SIGKILL)
             worker.wait(30)
@@ -151,20 +209,25 @@ class World:
 
     def start_worker(self, ordinal: int, **environment: str) -> WorkerProcess:
         """A worker process; `environment` may hold a fault."""
-        text = CONFIG.format(
-            name=self.name,
-            kafka=self.kafka,
-            redis=self.redis_url,
-            shards=SHARDS,
-            ordinal=ordinal,
-            **self.settings,
-        )
-        path = self.directory / f"worker-{ordinal}.toml"
-        path.write_text(text)
         log = self.directory / f"worker-{ordinal}.log"
+        path = self.write_config(ordinal)
         worker = WorkerProcess(path, log, {"CHAOS_TOPICS": self.name, **environment})
         self.workers.append(worker)
         return worker
+
+    def start_thread(self, ordinal: int = 0, **settings: object) -> WorkerThread:
+        """A worker in this process; `settings` replace those of the world."""
+        worker = WorkerThread(self.write_config(ordinal, **settings), f"{self.name}-")
+        self.threads.append(worker)
+        return worker
+
+    def write_config(self, ordinal: int, **settings: object) -> Path:
+        """The settings file of one worker."""
+        given = {"decisions": "", "redis": self.redis_url, "kafka": self.kafka, **self.settings, **settings}
+        text = CONFIG.format(name=self.name, shards=SHARDS, ordinal=ordinal, **given)
+        path = self.directory / f"worker-{ordinal}.toml"
+        path.write_text(text)
+        return path
 
     def stop_worker(self, worker: WorkerProcess, seconds: float = 30) -> int:
         """SIGTERM; the exit code."""
@@ -217,7 +280,7 @@ class World:
         total = at_least or sum(self.produced.values())
 
         def done() -> bool:
-            assert any(worker.running for worker in self.workers), self.logs()
+            assert any(worker.running for worker in [*self.workers, *self.threads]), self.logs()
             return self.committed() >= total
 
         wait_until(done, seconds, f"{total} events to be committed")
@@ -245,6 +308,10 @@ class World:
         consumer.close()
         return out
 
+    def decoded(self, topic: str) -> list[dict[str, Any]]:
+        """All alerts or decisions."""
+        return [msgspec.json.decode(message.value()) for message in self.read(topic)]
+
     # -- comparing -----------------------------------------------------------------------------
 
     def compare(self, reference: Reference) -> Findings:
@@ -257,8 +324,7 @@ class World:
 
     def _compare_alerts(self, reference: Reference, out: Findings) -> None:
         seen: set[tuple[int, int]] = set()
-        for message in self.read("alerts"):
-            alert = msgspec.json.decode(message.value())
+        for alert in self.decoded("alerts"):
             place = (alert["source"]["partition"], alert["source"]["offset"])
             out.alerts += 1
             alert["source"]["topic"] = alert["source"]["topic"].removeprefix(f"{self.name}-")
