@@ -1,0 +1,1 @@
+"""Model as a service: the scorer over HTTP."""

@@ -1,0 +1,49 @@
+"""The OpenAPI document: what FastAPI derives, with problems, security and the decision's own schema."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from stream.api.problems import MEDIA_TYPE, ProblemBody
+from stream.contracts import Decision
+
+_REF = "#/components/schemas/{name}"
+_PUBLIC = ("/healthz", "/readyz", "/v2", "/v2/health/live", "/v2/health/ready")
+_METHODS = ("get", "post")
+_PROBLEM = {"content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemBody"}}}}
+_SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, or a JSON Web Token."},
+    "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
+
+
+def openapi(app: FastAPI) -> dict[str, Any]:
+    """The document, made once."""
+    if app.openapi_schema is None:
+        made = get_openapi(
+            title=app.title, version=app.version, description=app.description, routes=app.routes
+        )
+        _, schemas = msgspec.json.schema_components((Decision, ProblemBody), ref_template=_REF)
+        components = made.setdefault("components", {})
+        components.setdefault("schemas", {}).update(schemas)
+        for left_over in ("HTTPValidationError", "ValidationError"):
+            components["schemas"].pop(left_over, None)
+        components["securitySchemes"] = _SCHEMES
+        for path, item in made["paths"].items():
+            for method in _METHODS:
+                if method in item:
+                    _complete(item[method], public=path in _PUBLIC)
+        app.openapi_schema = made
+    return app.openapi_schema
+
+
+def _complete(operation: dict[str, Any], *, public: bool) -> None:
+    answers = operation["responses"]
+    answers.pop("422", None)
+    answers["4XX"] = {"description": "The request is not as it must be", **_PROBLEM}
+    answers["503"] = {"description": "Not now: try again", **_PROBLEM}
+    operation["security"] = [] if public else [{"bearer": []}, {"key": []}]

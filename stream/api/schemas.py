@@ -1,0 +1,138 @@
+"""The bodies of requests and answers: what the OpenAPI document shows."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
+
+Number = Annotated[StrictInt | StrictFloat, Field(allow_inf_nan=False)]
+FeatureValue = StrictBool | Number | StrictStr | None
+Row = dict[str, FeatureValue]
+
+
+class Body(BaseModel):
+    """All request bodies: an unknown member is an error, not ignored."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class PredictRequest(Body):
+    """Features of one row or many, as the model takes them (GET /v1/models names them)."""
+
+    model: StrictStr | None = Field(
+        None, description="Name of a served model; may be left out when there is one.", max_length=200
+    )
+    rows: list[Row] = Field(
+        min_length=1,
+        max_length=1000,
+        description="One object a row: feature name to value; null or absent is missing.",
+    )
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"rows": [{"amount": 120.5, "amount_mean_7d_by_card": 31.2}]}]},
+    )
+
+
+class ReasonOut(BaseModel):
+    """Why: the change of the score when the feature is set to its baseline."""
+
+    code: str
+    feature: str
+    value: float | str | None
+    baseline: float | str | None
+    contribution: float
+    text: str
+
+
+class ModelRef(BaseModel):
+    """Which model spoke."""
+
+    name: str
+    version: str
+    sha256: str
+
+
+class Prediction(BaseModel):
+    """Score and decision of one row."""
+
+    score: float
+    threshold: float | None
+    decision: Literal["approve", "review", "decline"]
+    severity: str
+    reasons: list[ReasonOut]
+    rules: list[str]
+
+
+class PredictResponse(BaseModel):
+    """One prediction a row, in the order of the request."""
+
+    model: ModelRef
+    predictions: list[Prediction]
+
+
+class FeatureOut(BaseModel):
+    """One feature of an entity as of now."""
+
+    value: float | str | None
+
+
+class EntityFeatures(BaseModel):
+    """What is known of one entity: features as of `as_of`, and the age of what they were read from."""
+
+    entity: str
+    key: str
+    as_of: str
+    age_seconds: float | None = Field(
+        description="Seconds since the oldest slice read was flushed; null when nothing is known."
+    )
+    features: dict[str, FeatureOut]
+    flags: list[str]
+
+
+class ModelOut(BaseModel):
+    """A served model."""
+
+    name: str
+    version: str
+    sha256: str
+    source: str
+    plan: str
+    numeric: list[str]
+    categorical: list[str]
+
+
+class Tensor(Body):
+    """A tensor of the Open Inference Protocol."""
+
+    name: StrictStr = Field(max_length=200)
+    shape: list[Annotated[int, Field(strict=True, ge=0, le=1_000_000)]] = Field(max_length=4)
+    datatype: StrictStr = Field(max_length=20)
+    parameters: dict[str, Any] | None = None
+    data: list[Any] = Field(description="Row-major values, flat or nested.")
+
+
+class RequestedOutput(Body):
+    """An output asked for by name."""
+
+    name: StrictStr = Field(max_length=200)
+    parameters: dict[str, Any] | None = None
+
+
+class InferRequest(Body):
+    """POST /v2/models/{name}/infer."""
+
+    id: StrictStr | None = Field(None, max_length=200)
+    parameters: dict[str, Any] | None = None
+    inputs: list[Tensor] = Field(min_length=1, max_length=1000)
+    outputs: list[RequestedOutput] | None = None
+
+
+class InferResponse(BaseModel):
+    """The answer: one FP64 tensor `score`."""
+
+    model_name: str
+    model_version: str
+    id: str | None = None
+    outputs: list[dict[str, Any]]

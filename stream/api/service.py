@@ -1,0 +1,79 @@
+"""What the routes work with: models, policy, event scoring, the decisions that were made."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Protocol, TypeVar, cast
+
+from fastapi import Request
+
+from features.spec import Source
+from models.base import Model
+from stream.api.batching import Batcher
+from stream.api.event_scorer import EventScorer
+from stream.api.served import ServedModels
+from stream.metrics import Metrics
+from stream.scorer import Scorer
+
+Result = TypeVar("Result")
+
+
+class Decisions(Protocol):
+    """Finds published decisions."""
+
+    def find(self, event_id: str) -> bytes | None:
+        """The decision as JSON, or None."""
+        ...
+
+
+@dataclass(kw_only=True)
+class Service:
+    """One running service. `batcher` scores events; its thread also runs everything that computes.
+
+    `between` takes up promoted models and edited policies; called by that thread before each piece of work.
+    `look` looks for them at once, in any thread.
+    """
+
+    scorer: Scorer
+    models: ServedModels
+    events: EventScorer
+    batcher: Batcher[tuple[str, bytes], bytes]
+    decisions: Decisions | None
+    metrics: Metrics
+    between: Callable[[], None]
+    look: Callable[[], None]
+
+    def source_of(self, model: Model) -> Source:
+        """The source that a model scores."""
+        return self.scorer.plan.sources[self.models.source_of(model)]
+
+    def check_ready(self) -> None:
+        """Raises RetriableError while the service cannot answer as it should. May block on Redis."""
+        self.events.check_ready()
+
+    async def compute(self, work: Callable[[], Result]) -> Result:
+        """Run `work` in the scoring thread, with the models and the policy of this moment."""
+
+        def current() -> Result:
+            self.between()
+            return work()
+
+        return await self.batcher.call(current)
+
+    @staticmethod
+    def now_us() -> int:
+        """The wall clock in microseconds, for requests that carry no time of their own."""
+        return time.time_ns() // 1000
+
+    @staticmethod
+    def version() -> str:
+        """The version of riskstream."""
+        return version("riskstream")
+
+
+def service(request: Request) -> Service:
+    """The service that a request came to."""
+    return cast(Service, request.app.state.service)

@@ -1,0 +1,137 @@
+"""The HTTP service as a process: settings to parts, parts to uvicorn."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import msgspec
+import uvicorn
+from fastapi import FastAPI
+
+from features.errors import ConfigurationError
+from models.registry import Registry
+from stream import build
+from stream.api.app import create_app
+from stream.api.auth import Gate
+from stream.api.batching import Batcher
+from stream.api.event_scorer import EventScorer
+from stream.api.keys import KeyFile
+from stream.api.limits import RateLimiter
+from stream.api.served import ServedModels
+from stream.api.service import Service
+from stream.api.settings import ApiSettings, api_settings, check_insecure
+from stream.api.tokens import TokenVerifier
+from stream.config import Config, load
+from stream.kafka.decision_log import DecisionLog
+from stream.metrics import Metrics
+from stream.scorer import Scorer
+from stream.swap import Swapper, Watched
+
+
+def run_api(config_file: Path, *, host: str | None, port: int | None, insecure: bool) -> int:
+    """Serve until a signal; returns the exit code."""
+    config = load(config_file)
+    settings = api_settings(config)
+    settings = msgspec.structs.replace(
+        settings, host=host or settings.host, port=settings.port if port is None else port
+    )
+    app = make_app(config, settings, insecure=insecure)
+    uvicorn.run(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        ssl_certfile=config.resolve(settings.tls_cert_file) if settings.tls_cert_file else None,
+        ssl_keyfile=config.resolve(settings.tls_key_file) if settings.tls_key_file else None,
+        timeout_keep_alive=30,
+    )
+    return 0
+
+
+def make_app(config: Config, settings: ApiSettings, *, insecure: bool) -> FastAPI:
+    """The application of a project; its threads end with the application."""
+    if insecure:
+        check_insecure(settings.host)
+    gate = make_gate(config, settings, insecure=insecure)
+    plan = build.make_plan(config)
+    with ExitStack() as stack:
+        store = build.make_store(config)
+        stack.callback(store.close)
+        scorer = build.make_scorer(config, plan, store)
+        swapper = Swapper(_watched(config, scorer), scorer)
+        swapper.start(config.models.poll_ms)
+        stack.callback(swapper.stop)
+        models = ServedModels(scorer.routes)
+        between = _between(swapper, scorer, models)
+        decoders = {one.source.name: one for one in build.make_decoders(config, plan).values()}
+        events = EventScorer(
+            scorer,
+            store,
+            decoders,
+            max_age_ms=config.worker.foreign_max_age_ms,
+            shared=not config.redis.url.startswith("memory://"),
+            between=between,
+        )
+        log = None
+        if config.topics.decisions:
+            log = DecisionLog(
+                config.kafka.client_properties(), config.topics.decisions, settings.decisions_kept
+            )
+            stack.callback(log.close)
+            log.start()
+        service = Service(
+            scorer=scorer,
+            models=models,
+            events=events,
+            batcher=Batcher(events.score, max_batch=settings.max_batch, delay=settings.batch_delay_ms / 1000),
+            decisions=log,
+            metrics=Metrics(),
+            between=between,
+            look=swapper.look,
+        )
+        return create_app(service, gate, settings, stack.pop_all().close)
+    raise AssertionError("unreachable")
+
+
+def make_gate(config: Config, settings: ApiSettings, *, insecure: bool) -> Gate:
+    """Who may call, as the settings say; ConfigurationError when nobody could."""
+    file = Path(config.resolve(settings.keys_file)) if settings.keys_file else None
+    if not insecure and not settings.jwks_file and (file is None or not file.exists()):
+        fix = "make one with `riskstream api keys create`, or set api.jwks_file"
+        raise ConfigurationError(f"{config.path}: api.keys_file: there are no API keys; {fix}")
+    tokens = None
+    if settings.jwks_file:
+        tokens = TokenVerifier(
+            Path(config.resolve(settings.jwks_file)),
+            issuer=settings.jwt_issuer,
+            audience=settings.jwt_audience,
+        )
+    return Gate(
+        keys=KeyFile(file) if file is not None else None,
+        tokens=tokens,
+        insecure=insecure,
+        limiter=RateLimiter(settings.rate_per_second, settings.burst, time.monotonic),
+    )
+
+
+def _watched(config: Config, scorer: Scorer) -> Watched:
+    return Watched(
+        registry=Registry(config.resolve(config.models.registry)),
+        routes=config.models.routes,
+        trust=build.make_trust(config),
+        plan=scorer.plan,
+        policy_file=config.resolve(config.policy.file),
+    )
+
+
+def _between(swapper: Swapper, scorer: Scorer, models: ServedModels) -> Callable[[], None]:
+    def between() -> None:
+        swapper.between()
+        models.replace(scorer.routes)
+
+    return between
