@@ -412,6 +412,7 @@ class FeatureEngine:
             state.clear()
         for table in self._keys.values():
             table.clear()
+        self._texts.clear()
 
     def memory_bytes(self) -> int:
         """About how much memory the state takes."""
