@@ -1,7 +1,7 @@
 """What keeps state between runs: slices, marks, the manifest, profiles.
 
 A store knows nothing of rows, plans or Kafka: names and bytes only. PROTOCOL numbers are those of
-docs/concepts/exactly-once.md. Two implementations pass one contract suite (tests/contracts/).
+docs/concepts/protocol/rules.md. Two implementations pass one contract suite (tests/contracts/).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The group consumer: batches of raw messages by topic, with everything the protocol asks of it.
 
-PROTOCOL numbers are those of docs/concepts/exactly-once.md.
+PROTOCOL numbers are those of docs/concepts/protocol/rules.md.
 """
 
 from __future__ import annotations
