@@ -15,10 +15,11 @@ import numpy as np
 from features.batch import Bools, Ints
 from features.errors import RetriableError
 from features.store.base import Partition, ShardAnswer, ShardRead, Store
-from features.store.layout import slice_name
+from features.store.layout import slice_name, stamp_of
 
 if TYPE_CHECKING:
-    from features.engine import EntityKeys, FeatureEngine, Prepared
+    from features.engine import FeatureEngine
+    from features.prepared import EntityKeys, Prepared
 
 
 class LostWrites(RetriableError):
@@ -33,6 +34,10 @@ class NotOurs(RetriableError):
             f"{partition.source}[{partition.number}]: its state is ahead of its committed offset"
         )
         self.partition = partition
+
+
+ForeignSlice = tuple[str, str, str, int, int]
+"""A slice of another owner as it was read: entity, key, source, partition, stamp."""
 
 
 class OwnedPartition(Protocol):
@@ -76,6 +81,7 @@ class ColdReader:
         self._foreign: dict[str, list[Partition]] = {}
         self._seen: dict[Partition, Ints] = {}
         self.keys_read = 0
+        self.foreign_read: list[ForeignSlice] = []
         self.keys_of_batch: list[EntityKeys] = []
 
     def own(self, owned: Mapping[Partition, OwnedPartition]) -> None:
@@ -104,6 +110,7 @@ class ColdReader:
 
     def load(self, prepared: Prepared) -> None:
         """Read keys that are not in the cache, and others' slices that were read too long ago."""
+        self.foreign_read = []
         now_us = self._now_ms() * 1000
         wanted = []
         self.keys_of_batch = [
@@ -213,7 +220,10 @@ class ColdReader:
         slot = int(one.keys.slots[place])
         for name, row in found.items():
             partition = Partition.of(name)
-            if loaded and partition in self._owned:
+            if partition not in self._owned:
+                key = one.keys.keys[place]
+                self.foreign_read.append((one.keys.entity, key, *partition, stamp_of(row)))
+            elif loaded:
                 continue  # the cache is ahead of what is stored
             one.slices.append((slot, partition.source, partition.number, row))
 

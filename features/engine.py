@@ -7,97 +7,31 @@ matrices = engine.run(prepared)      one kernel pass a group: read every window,
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import overload
 
 import numpy as np
 
 from features import kernel as k
-from features.batch import Bools, FeatureMatrix, Floats, Ints, MicroBatch, SliceStamps, SourceBatch, Strings
+from features.batch import Bools, FeatureMatrix, Ints, MicroBatch, SliceStamps, SourceBatch
 from features.expressions import Conditions
 from features.group_state import GroupState, Outputs
 from features.hashing import hash_column, hash_strings
 from features.key_texts import key_texts
 from features.keys import KeyTable
-from features.plan import Feature, Group, Plan
+from features.plan import Group, Plan
+from features.prepared import (
+    NO_EVENTS,
+    DirtyRows,
+    EntityKeys,
+    GroupEvents,
+    Part,
+    Pass,
+    Prepared,
+    Texts,
+    cut,
+    reorder,
+)
 from features.row_texts import split_texts, with_texts
-
-
-@dataclass(slots=True)
-class EntityKeys:
-    """The different keys of one entity in a batch; all arrays in the same order."""
-
-    entity: str
-    slots: Ints
-    keys: Sequence[str]
-    shards: Ints
-    loaded: Bools
-    foreign_read_at: Ints
-
-
-@dataclass(slots=True)
-class GroupEvents:
-    """Events that fold into a group, in scoring order; `key` is their place in the entity's `EntityKeys`."""
-
-    offset: Ints
-    partition: Ints
-    key: Ints
-
-
-@dataclass(slots=True)
-class _Part:
-    batch: SourceBatch
-    ids: Ints
-    slots: dict[str, Ints] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class Prepared:
-    """A batch whose keys have slots; valid until the engine drops or evicts."""
-
-    batch: MicroBatch
-    parts: dict[str, _Part]
-    keys: dict[str, Ints]
-    passes: dict[int, _Pass]
-
-    def group_events(self, group: int) -> GroupEvents:
-        """The events that fold into a group."""
-        return self.passes[group].events
-
-
-@dataclass(slots=True)
-class _Pass:
-    """Events of one group in scoring order, as the kernel takes them."""
-
-    slot: Ints
-    part: Ints
-    offset: Ints
-    t: Ints
-    position: Ints
-    hid: k.Words
-    bits: k.Words
-    v: Floats
-    k: Ints
-    folds: Bools
-    reader: Ints
-    row: Ints
-    events: GroupEvents
-
-
-@dataclass(slots=True)
-class DirtyRows:
-    """Rows touched since the last take, encoded; all lists have the same length.
-
-    Rows of one entity, source, partition and shard stand together.
-    """
-
-    entity: list[str]
-    key: list[str]
-    source: list[str]
-    partition: list[int]
-    shard: list[int]
-    stamp: list[int]
-    data: list[bytes]
+from features.sheets import NO_OUTPUTS, Sheet, features_of
 
 
 class FeatureEngine:
@@ -115,7 +49,7 @@ class FeatureEngine:
         }
         self._readers = list(plan.readers)
         self._outputs = {
-            (group.index, name): Outputs(state.layout, _features_of(plan, name, group))
+            (group.index, name): Outputs(state.layout, features_of(plan, name, group))
             for group, state in zip(plan.groups, self._groups, strict=True)
             for name in self._readers
         }
@@ -140,8 +74,8 @@ class FeatureEngine:
         passes = {state.group.index: self._pass(state.group, parts, keys) for state in self._groups}
         return Prepared(batch, parts, keys, passes)
 
-    def _part(self, batch: SourceBatch) -> _Part:
-        made = _Part(batch, hash_strings(batch.event_ids).astype(np.int64))
+    def _part(self, batch: SourceBatch) -> Part:
+        made = Part(batch, hash_strings(batch.event_ids).astype(np.int64))
         name = batch.source.name
         columns: dict[str, tuple[str, ...]] = {}
         if name in self.plan.readers:
@@ -156,7 +90,7 @@ class FeatureEngine:
                 made.slots[entity] = self._keys[entity].slots(hashes, texts)
         return made
 
-    def _pass(self, group: Group, parts: Mapping[str, _Part], keys: Mapping[str, Ints]) -> _Pass:
+    def _pass(self, group: Group, parts: Mapping[str, Part], keys: Mapping[str, Ints]) -> Pass:
         taken = []
         for name, part in parts.items():
             reads = name in self._readers and len(self._outputs[group.index, name].kind) > 0
@@ -164,7 +98,7 @@ class FeatureEngine:
                 taken.append((name, part, reads))
         n = sum(len(part.batch) for _, part, _ in taken)
         zeros = [np.zeros(n, np.int64) for _ in range(5)]
-        made = _Pass(
+        made = Pass(
             zeros[0],
             zeros[1],
             zeros[2],
@@ -177,7 +111,7 @@ class FeatureEngine:
             np.zeros(n, np.bool_),
             np.full(n, -1, np.int64),
             np.zeros(n, np.int64),
-            _NO_EVENTS,
+            NO_EVENTS,
         )
         order = np.zeros(n, np.int64)
         at = 0
@@ -188,13 +122,13 @@ class FeatureEngine:
             order[rows] = part.batch.position
             at = rows.stop
         if len(taken) > 1 or (n > 1 and (np.diff(order) < 0).any()):
-            _reorder(made, np.argsort(order, kind="stable"))
+            reorder(made, np.argsort(order, kind="stable"))
         chosen = made.folds & (made.slot >= 0)
         place = np.searchsorted(keys[group.entity], made.slot[chosen])
         made.events = GroupEvents(made.offset[chosen], made.part[chosen], place)
         return made
 
-    def _fill(self, made: _Pass, rows: slice, group: Group, name: str, part: _Part) -> None:
+    def _fill(self, made: Pass, rows: slice, group: Group, name: str, part: Part) -> None:
         batch = part.batch
         made.slot[rows] = part.slots[group.entity]
         made.part[rows], made.offset[rows], made.t[rows] = batch.partition, batch.offset, batch.event_time
@@ -237,7 +171,7 @@ class FeatureEngine:
 
     def _run(self, prepared: Prepared, *, folds: bool) -> dict[str, FeatureMatrix]:
         out = {
-            name: _Sheet(self.plan, name, part.batch)
+            name: Sheet(self.plan, name, part.batch)
             for name, part in prepared.parts.items()
             if name in self._readers
         }
@@ -247,7 +181,7 @@ class FeatureEngine:
                 self._run_group(state, made, out, folds)
         return {name: sheet.matrix(self._texts) for name, sheet in out.items()}
 
-    def _run_group(self, state: GroupState, made: _Pass, out: dict[str, _Sheet], folds: bool) -> None:
+    def _run_group(self, state: GroupState, made: Pass, out: dict[str, Sheet], folds: bool) -> None:
         readers = np.unique(made.reader)
         present = [self._readers[one] for one in readers.tolist() if one >= 0]
         if len(present) <= 1:
@@ -257,14 +191,14 @@ class FeatureEngine:
         cuts = np.flatnonzero(np.diff(made.reader) != 0) + 1
         for begin, end in zip([0, *cuts.tolist()], [*cuts.tolist(), len(made.slot)], strict=True):
             name = self._readers[made.reader[begin]] if made.reader[begin] >= 0 else None
-            self._call(state, _cut(made, slice(begin, end)), out, name, folds)
+            self._call(state, cut(made, slice(begin, end)), out, name, folds)
 
     def _call(
-        self, state: GroupState, made: _Pass, out: dict[str, _Sheet], name: str | None, folds: bool
+        self, state: GroupState, made: Pass, out: dict[str, Sheet], name: str | None, folds: bool
     ) -> None:
         group = state.group
         sheet = out[name] if name is not None else None
-        outputs = self._outputs[group.index, name] if name is not None else _NO_OUTPUTS
+        outputs = self._outputs[group.index, name] if name is not None else NO_OUTPUTS
         values = sheet.values if sheet else np.zeros((0, 0))
         texts = sheet.tokens if sheet else np.zeros((0, 0), np.int64)
         reads = made.reader >= 0
@@ -332,7 +266,7 @@ class FeatureEngine:
             if skip is not None and state.group.index in skip:
                 chosen = chosen[~skip[state.group.index]]
             if len(chosen):
-                part = _cut(made, chosen)
+                part = cut(made, chosen)
                 part.reader = np.full(len(chosen), -1, np.int64)
                 self._call(state, part, {}, None, True)
 
@@ -344,7 +278,7 @@ class FeatureEngine:
             EntityKeys(
                 entity,
                 slots,
-                _Texts(self._keys[entity].texts, slots),
+                Texts(self._keys[entity].texts, slots),
                 self._keys[entity].shards[slots],
                 self._keys[entity].loaded[slots].copy(),
                 self._keys[entity].read_at[slots].copy(),
@@ -444,90 +378,3 @@ class FeatureEngine:
                 state.remove(slot)
         table.forget(victims)
         return len(victims)
-
-
-class _Texts(Sequence[str]):
-    """Texts of some slots, looked up when asked for: most batches need few of them."""
-
-    def __init__(self, texts: list[str], slots: Ints) -> None:
-        self._texts = texts
-        self._slots = slots
-
-    def __len__(self) -> int:
-        return len(self._slots)
-
-    @overload
-    def __getitem__(self, place: int) -> str: ...
-    @overload
-    def __getitem__(self, place: slice) -> list[str]: ...
-
-    def __getitem__(self, place: int | slice) -> str | list[str]:
-        if isinstance(place, slice):
-            return [self._texts[slot] for slot in self._slots[place].tolist()]
-        text: str = self._texts[self._slots[place]]
-        return text
-
-
-class _Sheet:
-    """Results of one source under way."""
-
-    def __init__(self, plan: Plan, name: str, batch: SourceBatch) -> None:
-        reader = plan.readers[name]
-        self.batch = batch
-        self.names = tuple(f.name for f in reader.features if not f.text)
-        self.texts = tuple(f.name for f in reader.features if f.text)
-        fills = np.array([f.fill for f in reader.features if not f.text], np.float64)
-        self.values = np.tile(fills, (len(batch), 1))
-        self.tokens = np.zeros((len(batch), len(self.texts)), np.int64)
-        self.duplicate = np.zeros(len(batch), np.bool_)
-        self.late = np.zeros(len(batch), np.bool_)
-        self.stamps: list[SliceStamps] = []
-
-    def matrix(self, texts: Mapping[int, str]) -> FeatureMatrix:
-        strings: dict[str, Strings] = {
-            name: [texts.get(token) for token in self.tokens[:, place].tolist()]
-            for place, name in enumerate(self.texts)
-        }
-        return FeatureMatrix(
-            self.batch, self.names, self.values, strings, {}, self.duplicate, self.late, tuple(self.stamps)
-        )
-
-
-def _features_of(plan: Plan, reader: str, group: Group) -> list[tuple[Feature, int]]:
-    numbers, texts, out = 0, 0, []
-    for feature in plan.readers[reader].features:
-        place = texts if feature.text else numbers
-        texts, numbers = texts + feature.text, numbers + (not feature.text)
-        if feature.group == group.index:
-            out.append((feature, place))
-    return out
-
-
-def _reorder(made: _Pass, order: Ints) -> None:
-    for name in ("slot", "part", "offset", "t", "position", "hid", "bits", "folds", "reader", "row"):
-        setattr(made, name, getattr(made, name)[order])
-    made.v, made.k = np.ascontiguousarray(made.v[:, order]), np.ascontiguousarray(made.k[:, order])
-
-
-def _cut(made: _Pass, at: slice | Ints) -> _Pass:
-    one = {
-        name: np.ascontiguousarray(getattr(made, name)[at])
-        for name in ("slot", "part", "offset", "t", "position", "hid", "bits", "folds", "reader", "row")
-    }
-    return _Pass(
-        **one,
-        v=np.ascontiguousarray(made.v[:, at]),
-        k=np.ascontiguousarray(made.k[:, at]),
-        events=made.events,
-    )
-
-
-_NO_EVENTS = GroupEvents(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64))
-
-
-class _Nothing:
-    kind = cell = of = column = text = np.zeros(0, np.int64)
-    fill = np.zeros(0, np.float64)
-
-
-_NO_OUTPUTS = _Nothing()

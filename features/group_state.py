@@ -45,7 +45,7 @@ class GroupState:
         cells = len(self.layout.windows)
         self._scratch = k.Scratch(
             np.zeros((cells, 9)),
-            np.zeros((cells, 4), np.int64),
+            np.zeros((cells, 6), np.int64),
             np.zeros(1 << 16, np.int64),
             np.zeros(1 << 16, np.int64),
             np.zeros(1 << 16, np.int64),
@@ -55,8 +55,9 @@ class GroupState:
 
     def clear(self) -> None:
         """Forget all rows."""
-        self.meta = np.full(k.FREE + k.CLASSES + 4, -1, np.int64)
-        for at in (k.BUMP, k.NROWS, k.LATE, k.FORGOTTEN, k.DUPLICATES, k.NBUCKETS):
+        self.meta = np.full(k.META, -1, np.int64)
+        zeros = (k.BUMP, k.NROWS, k.LATE, k.FORGOTTEN, k.DUPLICATES, k.NBUCKETS)
+        for at in (*zeros, k.LIVE_EVENTS, k.LIVE_ROWS, k.LIVE_BUCKETS):
             self.meta[at] = 0
         self.entries = self._entries(1 << 12)
         self.rows = _rows(1 << 8)
@@ -83,11 +84,13 @@ class GroupState:
             self.buckets = k.Buckets(*(_resized(array, size, axis=0) for array in self.buckets))
 
     def memory_bytes(self) -> int:
-        """Bytes in use: blocks of events, rows, buckets."""
+        """Bytes in use: blocks of events, rows, buckets; without what removed rows left free."""
         per_event = sum(a.itemsize * (a.shape[0] if a.ndim == 2 else 1) for a in self.entries)
         per_bucket = sum(array.nbytes for array in self.buckets) // len(self.buckets.n)
         return int(
-            self.meta[k.BUMP] * per_event + self.meta[k.NROWS] * 96 + self.meta[k.NBUCKETS] * per_bucket
+            self.meta[k.LIVE_EVENTS] * per_event
+            + self.meta[k.LIVE_ROWS] * 96
+            + self.meta[k.LIVE_BUCKETS] * per_bucket
         )
 
     def encode(self, which: Ints) -> tuple[NDArray[np.uint8], Ints]:
@@ -182,7 +185,9 @@ class GroupState:
 
     def _free(self, r: int) -> None:
         k._release(self.entries, self.meta, self.rows.start[r], self.rows.cls[r])
+        self.meta[k.LIVE_ROWS] -= 1
         if self.rows.bucket[r] >= 0:
+            self.meta[k.LIVE_BUCKETS] -= 1
             self.buckets.n[self.rows.bucket[r]] = self.meta[k.FREE_BUCKET]
             self.meta[k.FREE_BUCKET] = self.rows.bucket[r]
         self.rows.slot[r], self.rows.dirty[r], self.rows.n[r] = -1, 0, 0
@@ -280,10 +285,13 @@ def _joined(flags: list[int], s_acc: list[int], acc: int) -> int:
 def _rows(size: int, old: k.Rows | None = None) -> k.Rows:
     """Columns of one table, row by row: all that is known of a row lies in two cache lines."""
     table = np.zeros((size, 12), np.int64)
-    rows = k.Rows(*(table[:, place] for place in range(len(k.Rows._fields))))
+    columns: list[Any] = [table[:, place] for place in range(len(k.Rows._fields))]
+    rows = k.Rows(*columns)
     rows.bucket[:] = -1
-    for column, before in zip(rows, old or (), strict=old is not None):
-        column[: len(before)] = before
+    if old is not None:
+        for column, name in zip(columns, k.Rows._fields, strict=True):
+            before = getattr(old, name)
+            column[: len(before)] = before
     return rows
 
 

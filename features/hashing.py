@@ -20,6 +20,23 @@ Hashes = NDArray[np.uint64]
 
 def hash_strings(values: Sequence[str | None]) -> Hashes:
     """uint64[n], 0 for null."""
+    plain = _hash_plain(values)
+    return plain if plain is not None else _hash_any(values)
+
+
+def _hash_plain(values: Sequence[str | None]) -> Hashes | None:
+    """Texts of one byte a character without a null, as most batches are; None for any other."""
+    try:
+        joined = "".join(values)  # type: ignore[arg-type]
+    except TypeError:
+        return None
+    if not joined.isascii():
+        return None
+    lengths = np.fromiter(map(len, values), np.int64, len(values))  # type: ignore[arg-type]
+    return _hash_bytes(np.frombuffer(joined.encode(), np.uint8), lengths, np.ones(len(lengths), np.bool_))
+
+
+def _hash_any(values: Sequence[str | None]) -> Hashes:
     series = pl.Series(values, dtype=pl.String).cast(pl.Binary)
     lengths = series.bin.size().fill_null(0).to_numpy().astype(np.int64)
     joined = b"".join([value for value in series.to_list() if value is not None])

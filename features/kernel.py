@@ -29,6 +29,8 @@ SAMPLE = 1024
 COMPACT_EVERY = 64
 # meta
 BUMP, NROWS, FREE_ROW, LATE, FORGOTTEN, DUPLICATES, NBUCKETS, FREE_BUCKET, FREE = 0, 1, 2, 3, 4, 5, 6, 7, 8
+LIVE_EVENTS, LIVE_ROWS, LIVE_BUCKETS = FREE + CLASSES, FREE + CLASSES + 1, FREE + CLASSES + 2
+META = FREE + CLASSES + 3
 # bucket fields
 B_N, B_HI, B_LO, B_QHI, B_QLO, B_MIN, B_MAX, B_FIRST, B_LAST = range(9)
 
@@ -87,6 +89,8 @@ def upper(e: Entries, rows: Rows, r: Scalar, t: Scalar) -> Scalar:
     """Number of a row's events at or before `t`."""
     low: Scalar = 0
     high: Scalar = rows.n[r]
+    if high > 0 and e.t[_at(rows, r, high - 1)] <= t:  # as for every event that is not late
+        return high
     while low < high:
         mid = (low + high) >> 1
         if e.t[_at(rows, r, mid)] <= t:
@@ -98,6 +102,7 @@ def upper(e: Entries, rows: Rows, r: Scalar, t: Scalar) -> Scalar:
 
 @lean
 def _alloc(e: Entries, meta: Ints, cls: Scalar) -> Scalar:
+    meta[LIVE_EVENTS] += 1 << cls
     start = meta[FREE + cls]
     if start >= 0:
         meta[FREE + cls] = e.t[start]
@@ -111,6 +116,7 @@ def _alloc(e: Entries, meta: Ints, cls: Scalar) -> Scalar:
 def _release(e: Entries, meta: Ints, start: Scalar, cls: Scalar) -> None:
     e.t[start] = meta[FREE + cls]
     meta[FREE + cls] = start
+    meta[LIVE_EVENTS] -= 1 << cls
 
 
 @inlined
@@ -167,6 +173,7 @@ def find_row(rows: Rows, heads: Ints, slot: Scalar, part: Scalar) -> Scalar:
 @lean
 def new_row(e: Entries, rows: Rows, heads: Ints, meta: Ints, slot: Scalar, part: Scalar) -> Scalar:
     """An empty row, linked to its key in the order of partitions."""
+    meta[LIVE_ROWS] += 1
     r = meta[FREE_ROW]
     if r >= 0:
         meta[FREE_ROW] = rows.nxt[r]
@@ -200,6 +207,21 @@ class Buckets(NamedTuple):
     sample_n: Ints
     sample: Ints
     seen: Ints
+
+
+@lean
+def new_bucket(b: Buckets, meta: Ints) -> Scalar:
+    """A block of buckets for a row that has none."""
+    meta[LIVE_BUCKETS] += 1
+    blk = meta[FREE_BUCKET]
+    if blk >= 0:
+        meta[FREE_BUCKET] = b.n[blk]
+    else:
+        blk = meta[NBUCKETS]
+        meta[NBUCKETS] = blk + 1
+    b.n[blk] = 0
+    b.sample_n[blk] = 0
+    return blk
 
 
 class Layout(NamedTuple):
@@ -275,6 +297,39 @@ def _add_fields(f: Floats, i: Ints, g: Floats, j: Ints) -> None:
     """Fold one accumulator into another; `g` may be older or newer than `f`."""
     if g[B_N] == 0.0:
         return
+    _add_sums(f, g)
+    if j[0] < i[0]:
+        i[0], i[2], f[B_FIRST] = j[0], j[2], g[B_FIRST]
+    if j[1] >= i[1]:
+        i[1], i[3], f[B_LAST] = j[1], j[3], g[B_LAST]
+
+
+@lean
+def _add_bucket(f: Floats, i: Ints, g: Floats, j: Ints, r: Scalar) -> None:
+    """Fold a bucket of row `r` into a bin, after the row's own events, which are newer."""
+    if g[B_N] == 0.0:
+        return
+    _add_sums(f, g)
+    if _is_first(i, j[0], r):
+        i[0], i[2], i[4], f[B_FIRST] = j[0], j[2], r, g[B_FIRST]
+    if _is_last(i, j[1], r):
+        i[1], i[3], i[5], f[B_LAST] = j[1], j[3], r, g[B_LAST]
+
+
+@inlined
+def _is_first(i: Ints, t: Scalar, r: Scalar) -> Scalar:
+    """Whether row `r`, read from new to old after the rows of lower partitions, has the first event at `t`."""
+    return t < i[0] or (t == i[0] and i[4] == r)
+
+
+@inlined
+def _is_last(i: Ints, t: Scalar, r: Scalar) -> Scalar:
+    """Whether row `r` has the last event at `t`; among partitions the higher one is later."""
+    return t > i[1] or (t == i[1] and i[5] != r)
+
+
+@inlined
+def _add_sums(f: Floats, g: Floats) -> None:
     f[B_N] += g[B_N]
     s, err = _two_sum(f[B_HI], g[B_HI])
     f[B_HI], f[B_LO] = s, f[B_LO] + g[B_LO] + err
@@ -282,10 +337,6 @@ def _add_fields(f: Floats, i: Ints, g: Floats, j: Ints) -> None:
     f[B_QHI], f[B_QLO] = q, f[B_QLO] + g[B_QLO] + qe
     f[B_MIN] = min(f[B_MIN], g[B_MIN])
     f[B_MAX] = max(f[B_MAX], g[B_MAX])
-    if j[0] < i[0]:
-        i[0], i[2], f[B_FIRST] = j[0], j[2], g[B_FIRST]
-    if j[1] >= i[1]:
-        i[1], i[3], f[B_LAST] = j[1], j[3], g[B_LAST]
 
 
 @lean
@@ -366,15 +417,7 @@ def _remember(b: Buckets, blk: Scalar, c: Scalar, token: Scalar, t: Scalar) -> N
 def _merge_oldest(e: Entries, rows: Rows, b: Buckets, lay: Layout, meta: Ints, r: Scalar) -> None:
     """Move the oldest event of a full row into its buckets."""
     if rows.bucket[r] < 0:
-        blk = meta[FREE_BUCKET]
-        if blk >= 0:
-            meta[FREE_BUCKET] = b.n[blk]
-        else:
-            blk = meta[NBUCKETS]
-            meta[NBUCKETS] = blk + 1
-        b.n[blk] = 0
-        b.sample_n[blk] = 0
-        rows.bucket[r] = blk
+        rows.bucket[r] = new_bucket(b, meta)
     blk = rows.bucket[r]
     x = _at(rows, r, 0)
     t = e.t[x]
@@ -511,7 +554,10 @@ def fold(
 
 
 class Scratch(NamedTuple):
-    """Bins of every slot and window for one event, and the set that counts distinct tokens."""
+    """Bins of every slot and window for one event, and the set that counts distinct tokens.
+
+    `i` holds for each bin the first and last time and token, and the rows that they came from.
+    """
 
     f: Floats
     i: Ints
@@ -591,6 +637,49 @@ def _distinct(
 
 
 @lean
+def _scan_values(
+    e: Entries,
+    rows: Rows,
+    lay: Layout,
+    scratch: Scratch,
+    s: Scalar,
+    r: Scalar,
+    top: Scalar,
+    upto: Scalar,
+) -> None:
+    """The usual case of `_scan`: every value counts and no times are asked for. Sums stay in registers."""
+    value, first, flags = lay.acc_value[lay.s_acc[s]], lay.s_first[s], lay.s_flags[s]
+    start, head, mask = rows.start[r], rows.head[r], (1 << rows.cls[r]) - 1
+    place = top - 1
+    for j in range(first, first + lay.s_count[s]):
+        edge = upto - lay.windows[j]
+        f = scratch.f[j]
+        n, hi, lo, qhi, qlo = f[B_N], f[B_HI], f[B_LO], f[B_QHI], f[B_QLO]
+        least, most = f[B_MIN], f[B_MAX]
+        while place >= 0:
+            x = start + ((head + place) & mask)
+            if e.t[x] <= edge:
+                break
+            place -= 1
+            v = e.v[value, x]
+            if v != v:
+                continue
+            n += 1.0
+            hi, err = _two_sum(hi, v)
+            lo += err
+            if flags & SQUARES:
+                p, pe = _square(v)
+                qhi, qe = _two_sum(qhi, p)
+                qlo += qe + pe
+            if flags & EXTREMES:
+                least, most = min(least, v), max(most, v)
+        f[B_N], f[B_HI], f[B_LO], f[B_QHI], f[B_QLO] = n, hi, lo, qhi, qlo
+        f[B_MIN], f[B_MAX] = least, most
+        if place < 0:
+            break
+
+
+@lean
 def _scan(
     e: Entries,
     rows: Rows,
@@ -610,6 +699,8 @@ def _scan(
     upto = t - lay.s_delay[s]
     for j in range(nw):
         clear_fields(scratch.f[first + j], scratch.i[first + j])
+        scratch.i[first + j, 4] = -1
+        scratch.i[first + j, 5] = -1
     r = r0
     plain = value < 0 and token < 0 and where < 0 and not lay.label and flags == 0
     while r >= 0:
@@ -621,6 +712,8 @@ def _scan(
                 at = upper(e, rows, r, upto - lay.windows[first + j])
                 scratch.f[first + j, B_N] += below - at
                 below = at
+        elif value >= 0 and where < 0 and not lay.label and flags & ENDS == 0:
+            _scan_values(e, rows, lay, scratch, s, r, top, upto)
         else:
             j = 0
             edge = upto - lay.windows[first]
@@ -645,10 +738,10 @@ def _scan(
                         continue
                     f[B_N] += 1.0
                     if flags & ENDS:
-                        if tt < i[0] or (tt == i[0]):
-                            i[0], i[2] = tt, e.k[token, x]
-                        if tt > i[1]:
-                            i[1], i[3] = tt, e.k[token, x]
+                        if _is_first(i, tt, r):
+                            i[0], i[2], i[4] = tt, e.k[token, x], r
+                        if _is_last(i, tt, r):
+                            i[1], i[3], i[5] = tt, e.k[token, x], r
                     continue
                 if value < 0:
                     f[B_N] += 1.0
@@ -672,10 +765,10 @@ def _scan(
                     f[B_MIN] = min(f[B_MIN], v)
                     f[B_MAX] = max(f[B_MAX], v)
                 if flags & ENDS:
-                    if tt <= i[0]:
-                        i[0], f[B_FIRST] = tt, v
-                    if tt > i[1]:
-                        i[1], f[B_LAST] = tt, v
+                    if _is_first(i, tt, r):
+                        i[0], i[4], f[B_FIRST] = tt, r, v
+                    if _is_last(i, tt, r):
+                        i[1], i[5], f[B_LAST] = tt, r, v
         if blk >= 0:
             for place in range(b.n[blk]):
                 end = b.end[blk, place]
@@ -683,9 +776,8 @@ def _scan(
                     break
                 for j in range(nw):
                     if end > upto - lay.windows[first + j]:
-                        _add_fields(
-                            scratch.f[first + j], scratch.i[first + j], b.f[blk, place, a], b.i[blk, place, a]
-                        )
+                        f, i = scratch.f[first + j], scratch.i[first + j]
+                        _add_bucket(f, i, b.f[blk, place, a], b.i[blk, place, a], r)
                         break
         r = rows.nxt[r]
     if cur:

@@ -13,7 +13,19 @@ from numpy.typing import NDArray
 
 from features.batch import Floats, Ints
 from features.compiled import Scalar, inlined, lean, lean_released
-from features.kernel import NEVER, Buckets, Bytes, Entries, Rows, _at, _chain, clear_fields, new_row, open_gap
+from features.kernel import (
+    NEVER,
+    Buckets,
+    Bytes,
+    Entries,
+    Rows,
+    _at,
+    _chain,
+    clear_fields,
+    new_bucket,
+    new_row,
+    open_gap,
+)
 
 Words64 = NDArray[np.uint64]
 
@@ -205,7 +217,7 @@ def encode_row(
                     unit = 1
     out[p] = 2 if unit == 1_000_000 else (1 if unit == 1000 else 0)
     p = _varint(out, p + 1, n)
-    last = np.int64(0)
+    last: Scalar = np.int64(0)
     for i in range(n):
         x = _at(rows, r, i)
         t = e.t[x] // unit
@@ -328,7 +340,7 @@ def decode_row(
     unit = 1_000_000 if data[p] == 2 else (1000 if data[p] == 1 else 1)
     count, p = _read(data, p + 1)
     n = np.int64(count)
-    last = np.int64(0)
+    last: Scalar = np.int64(0)
     for i in range(n):
         step, p = _read(data, p)
         last = _unzigzag(step) if i == 0 else last + np.int64(step)
@@ -377,12 +389,7 @@ def decode_row(
             _chain(e, rows, r, e.hid[x], e.t[x])
     if data[p] == 0:
         return r
-    blk = meta[7]
-    if blk >= 0:
-        meta[7] = b.n[blk]
-    else:
-        blk = meta[6]
-        meta[6] = blk + 1
+    blk = new_bucket(b, meta)
     rows.bucket[r] = blk
     count, p = _read(data, p + 1)
     b.n[blk] = np.int64(count)

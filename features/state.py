@@ -25,7 +25,8 @@ from features.store.base import LOST, Flush, Manifest, Partition, Store
 from features.store.layout import slice_name
 
 if TYPE_CHECKING:
-    from features.engine import DirtyRows, FeatureEngine, Prepared
+    from features.engine import FeatureEngine
+    from features.prepared import DirtyRows, Prepared
 
 __all__ = ["LostWrites", "NotOurs", "Position", "SliceState", "StateSettings"]
 

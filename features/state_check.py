@@ -9,7 +9,7 @@ from itertools import islice
 from features.hashing import hash_strings, shard_of
 from features.plan import STATE_FORMAT
 from features.store.base import Mark, Partition, ShardRead, Store
-from features.store.layout import slice_name
+from features.store.layout import slice_name, stamp_of
 
 _BATCH = 1_000
 
@@ -32,21 +32,6 @@ class Report:
     slices: int = 0
     bytes: int = 0
     problems: list[str] = field(default_factory=list)
-
-
-def stamp_of(row: bytes) -> int:
-    """The stamp of an encoded row: the offset of the last event folded, plus one.
-
-    >>> stamp_of(bytes([1, 0x81, 0x01]))
-    129
-    """
-    value = shift = 0
-    for byte in row[1:]:
-        value |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80:
-            break
-    return value
 
 
 def slices_of(store: Store, shards: int, entity: str, key: str) -> tuple[int, list[StoredSlice]]:

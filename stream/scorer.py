@@ -14,8 +14,9 @@ import numpy as np
 
 from features.batch import FeatureMatrix, Floats, MicroBatch
 from features.derived import DerivedFeatures
-from features.engine import FeatureEngine, Prepared
+from features.engine import FeatureEngine
 from features.errors import ConfigurationError
+from features.prepared import Prepared
 from features.profiles import ProfileTable
 from models.base import Model, ModelInputs, ModelVersion, Signature
 from models.decision.decisions import Decisions, Mode

@@ -55,6 +55,21 @@ def slice_name(entity: str, key: str) -> bytes:
     return f"{entity}:{key}".encode()
 
 
+def stamp_of(row: bytes) -> int:
+    """The stamp of an encoded row: the offset of the last event folded, plus one.
+
+    >>> stamp_of(bytes([1, 0x81, 0x01]))
+    129
+    """
+    value = shift = 0
+    for byte in row[1:]:
+        value |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            break
+    return value
+
+
 class Layout:
     """Names of one namespace's keys."""
 

@@ -301,7 +301,7 @@ def _infos(client: Client) -> dict[str, dict[str, Any]]:
     if isinstance(client, RedisCluster):
         answers = client.info(target_nodes=RedisCluster.PRIMARIES)
         return cast("dict[str, dict[str, Any]]", answers)
-    return {"the server": cast(dict[str, Any], client.info())}
+    return {"the server": client.info()}
 
 
 def _pairs(flat: Sequence[bytes]) -> Mapping[bytes, bytes]:

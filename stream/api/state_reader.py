@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from features.batch import Bools, FeatureMatrix, Ints
-from features.engine import EntityKeys, FeatureEngine, Prepared
+from features.engine import FeatureEngine
 from features.errors import RetriableError
+from features.prepared import EntityKeys, Prepared
 from features.store.base import Marks, Partition, ShardRead, Store
 from features.store.layout import slice_name
 

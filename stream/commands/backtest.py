@@ -62,8 +62,8 @@ def backtest(
 
     request = Request(
         config=config, inputs=inputs, start=start, end=end, warm_up=warm_up, model=model, policy=policy,
-        definitions=definitions, against=against, work=work, segment_by=tuple(segment_by or ()), review_cost=review_cost,
-        profiles=dict(text.partition("=")[::2] for text in profile or ()),
+        definitions=definitions, against=against, work=work, segment_by=tuple(segment_by or ()),
+        review_cost=review_cost, profiles=dict(text.partition("=")[::2] for text in profile or ()),
     )  # fmt: skip
     with progress_bar("backtest") as advance:
         result = run_backtest(request, advance)

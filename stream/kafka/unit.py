@@ -9,7 +9,7 @@ from typing import Protocol
 from confluent_kafka import TopicPartition
 
 from features.batch import MicroBatch, SourceBatch
-from features.engine import Prepared
+from features.prepared import Prepared
 from features.state import SliceState
 from models.decision.decisions import Decisions
 from stream.codecs.alert_codec import AlertEncoder, Record
@@ -18,6 +18,7 @@ from stream.config import Topics
 from stream.contracts import DeadLetter
 from stream.kafka import dlq
 from stream.kafka.consumer import Fetched
+from stream.kafka.journal import Journal
 from stream.kafka.merge import arrange
 from stream.kafka.transaction import Outputs
 from stream.scorer import Scorer
@@ -64,7 +65,9 @@ class Desk:
         decoders: Mapping[str, Decoder],
         topics: Topics,
         letter_room: int | None = None,
+        journal: Journal | None = None,
     ) -> None:
+        self._journal = journal
         self._letter_room = letter_room
         self._scorer = scorer
         self._state = state
@@ -98,7 +101,11 @@ class Desk:
         for matrix in matrices.values():
             self._state.flag(prepared, matrix)
         decisions = self._scorer.decide(matrices.values())
-        return Unit(decoded, decisions, self._outputs(decisions, decoded.letters))
+        outputs = self._outputs(decisions, decoded.letters)
+        if self._journal is not None:
+            entry = self._journal.record(decoded.batch, self._state.cold.foreign_read)
+            outputs.append((self._topics.journal, [entry]))
+        return Unit(decoded, decisions, outputs)
 
     def _outputs(self, decisions: Sequence[Decisions], letters: Sequence[DeadLetter]) -> Outputs:
         topics = self._topics

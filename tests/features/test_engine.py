@@ -121,7 +121,11 @@ def test_other_partitions_slices_are_summed_replaced_and_stamped() -> None:
     plan = compile_plan(
         Definitions(
             sources=(SOURCE,), entities=(Entity(name="channel", keys=("channel",)),),
-            views=(FeatureView(name="v", source="tx", entity="channel", windows=("30d",), aggregations=(Aggregation(function="count"),)),),
+            views=(
+                FeatureView(
+                    name="v", source="tx", entity="channel", windows=("30d",), aggregations=(Aggregation(function="count"),)
+                ),
+            ),
         )
     )  # fmt: skip
     other = FeatureEngine(plan)
@@ -139,7 +143,9 @@ def test_other_partitions_slices_are_summed_replaced_and_stamped() -> None:
         engine.load("channel", keys.slots, slices, {("tx", 1)}, 1)
         matrix = engine.run(prepared)["tx"]
         stamps = matrix.stamps[0]
-        seen.append((float(matrix.values[0, 0]), dict(zip(stamps.partitions, stamps.stamps[0].tolist(), strict=True))))
+        seen.append(
+            (float(matrix.values[0, 0]), dict(zip(stamps.partitions, stamps.stamps[0].tolist(), strict=True)))
+        )
     assert [count for count, _ in seen] == [11.0, 22.0]
     assert [stamps[1] for _, stamps in seen] == [28, 58]
 

@@ -7,8 +7,8 @@ depend on how the stream was cut into batches, nor on rows having been encoded, 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np

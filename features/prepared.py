@@ -1,0 +1,137 @@
+"""A batch as the engine takes it: keys with slots, events by group in scoring order, and what comes back encoded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import overload
+
+import numpy as np
+
+from features import kernel as k
+from features.batch import Bools, Floats, Ints, MicroBatch, SourceBatch
+
+
+@dataclass(slots=True)
+class EntityKeys:
+    """The different keys of one entity in a batch; all arrays in the same order."""
+
+    entity: str
+    slots: Ints
+    keys: Sequence[str]
+    shards: Ints
+    loaded: Bools
+    foreign_read_at: Ints
+
+
+@dataclass(slots=True)
+class GroupEvents:
+    """Events that fold into a group, in scoring order; `key` is their place in the entity's `EntityKeys`."""
+
+    offset: Ints
+    partition: Ints
+    key: Ints
+
+
+@dataclass(slots=True)
+class Part:
+    """One source's events with the hashes of their ids and the slot of each entity's key."""
+
+    batch: SourceBatch
+    ids: Ints
+    slots: dict[str, Ints] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Prepared:
+    """A batch whose keys have slots; valid until the engine drops or evicts."""
+
+    batch: MicroBatch
+    parts: dict[str, Part]
+    keys: dict[str, Ints]
+    passes: dict[int, Pass]
+
+    def group_events(self, group: int) -> GroupEvents:
+        """The events that fold into a group."""
+        return self.passes[group].events
+
+
+@dataclass(slots=True)
+class Pass:
+    """Events of one group in scoring order, as the kernel takes them."""
+
+    slot: Ints
+    part: Ints
+    offset: Ints
+    t: Ints
+    position: Ints
+    hid: k.Words
+    bits: k.Words
+    v: Floats
+    k: Ints
+    folds: Bools
+    reader: Ints
+    row: Ints
+    events: GroupEvents
+
+
+@dataclass(slots=True)
+class DirtyRows:
+    """Rows touched since the last take, encoded; all lists have the same length.
+
+    Rows of one entity, source, partition and shard stand together.
+    """
+
+    entity: list[str]
+    key: list[str]
+    source: list[str]
+    partition: list[int]
+    shard: list[int]
+    stamp: list[int]
+    data: list[bytes]
+
+
+class Texts(Sequence[str]):
+    """Texts of some slots, looked up when asked for: most batches need few of them."""
+
+    def __init__(self, texts: list[str], slots: Ints) -> None:
+        self._texts = texts
+        self._slots = slots
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[str]: ...
+
+    def __getitem__(self, place: int | slice) -> str | list[str]:
+        if isinstance(place, slice):
+            return [self._texts[slot] for slot in self._slots[place].tolist()]
+        text: str = self._texts[self._slots[place]]
+        return text
+
+
+def reorder(made: Pass, order: Ints) -> None:
+    """Put the events of a pass into another order."""
+    for name in ("slot", "part", "offset", "t", "position", "hid", "bits", "folds", "reader", "row"):
+        setattr(made, name, getattr(made, name)[order])
+    made.v, made.k = np.ascontiguousarray(made.v[:, order]), np.ascontiguousarray(made.k[:, order])
+
+
+def cut(made: Pass, at: slice | Ints) -> Pass:
+    """Some events of a pass."""
+    one = {
+        name: np.ascontiguousarray(getattr(made, name)[at])
+        for name in ("slot", "part", "offset", "t", "position", "hid", "bits", "folds", "reader", "row")
+    }
+    return Pass(
+        **one,
+        v=np.ascontiguousarray(made.v[:, at]),
+        k=np.ascontiguousarray(made.k[:, at]),
+        events=made.events,
+    )
+
+
+NO_EVENTS = GroupEvents(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64))
