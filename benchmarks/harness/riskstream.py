@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.harness.broker import create_topic
 from benchmarks.harness.contender import Contender, Run
 from benchmarks.harness.report import versions
 from benchmarks.job.build import ROOT
@@ -18,6 +19,7 @@ from features.project import load_definitions
 from models import bundle
 from models.bundle import Contents
 from models.manifest import Manifest
+from models.registry import Registry
 
 COMMAND = ROOT / ".venv" / "bin" / "riskstream"
 DEFINITIONS = ROOT / "benchmarks" / "job" / "definitions.py"
@@ -36,7 +38,7 @@ url = "{run.redis_url}"
 
 [topics]
 alerts = "{run.alert_topic}"
-dead_letters = "{run.alert_topic}-dead"
+dead_letters = "{run.alert_topic}-dead-{ordinal}"
 
 [models]
 registry = "registry"
@@ -50,9 +52,8 @@ log_interval_s = 2
 """
 
 POLICY = """\
-[thresholds]
+[sources.transactions]
 review = {threshold!r}
-decline = 1.1
 """
 
 
@@ -93,9 +94,10 @@ def make_project(run: Run, delivery: str, ordinal: int) -> Path:
     (folder / "riskstream.toml").write_text(settings)
     os.environ["BENCH_INPUT"] = run.input_topic
     plan = compile_plan(load_definitions(folder / "definitions.py"))
-    registry = folder / "registry"
-    bundle.write(str(registry / "forest" / "1"), contents(run.model, plan.fingerprint))
-    Registry(str(registry)).promote("forest", "1", "champion")
+    registry = Registry(str(folder / "registry"))
+    bundle.write(registry.path("forest", "1"), contents(run.model, plan.fingerprint))
+    registry.promote("forest", "1", "champion")
+    create_topic(run.bootstrap, f"{run.alert_topic}-dead-{ordinal}")
     return folder
 
 

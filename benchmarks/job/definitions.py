@@ -49,7 +49,7 @@ definitions = Definitions(
             windows=WINDOWS,
             aggregations=(
                 Aggregation(function="count"),
-                Aggregation(function="std", column="amount"),
+                Aggregation(function="std", column="amount", fill=0),
             ),
         ),
         FeatureView(

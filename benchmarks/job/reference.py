@@ -22,7 +22,7 @@ def _value(function: str, window: Floats) -> float:
         return float(window.sum() / len(window))
     if function == "max":
         return float(window.max())
-    return float(np.std(window, ddof=1)) if len(window) > 1 else float("nan")
+    return float(np.std(window, ddof=1)) if len(window) > 1 else 0.0
 
 
 def _entity_features(keys: NDArray[np.int64], events: Events, functions: tuple[str, ...]) -> Floats:

@@ -4,8 +4,8 @@ Standard library only, because each peer imports it from its own virtual environ
 
 A worker reads card transactions in order from one topic, keeps three kinds of state (card,
 customer, merchant), computes 24 windowed features and takes the amount as the 25th, scores them with
-a 100-tree random forest and writes an alert for each score above a threshold. A window w covers event times
-in (t - w, t]; the current event is included. The standard deviation (sample) of one event is missing: NaN.
+a 100-tree random forest and writes an alert for each score above a threshold. A window w covers event
+times in (t - w, t]; the current event is included. The standard deviation (sample) of one event is 0.
 """
 
 from __future__ import annotations

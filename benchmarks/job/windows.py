@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from math import nan, sqrt
+from math import sqrt
 
 from benchmarks.job.spec import HORIZON_MS, WINDOWS_MS
 
@@ -53,7 +53,7 @@ def card_features(ring: Ring, time: int, amount: int) -> list[float]:
 
 
 def customer_features(ring: Ring, time: int, amount: int) -> list[float]:
-    """count and sample standard deviation (NaN for one event) for each window."""
+    """count and sample standard deviation (0 for one event) for each window."""
     starts = ring.add(time, amount)
     parts = [ring.amounts[start:] for start in starts]
     return [*map(len, parts), *map(_std, parts)]
@@ -69,7 +69,7 @@ def merchant_features(ring: Ring, time: int, amount: int) -> list[float]:
 def _std(part: array[int]) -> float:
     count = len(part)
     if count < 2:
-        return nan
+        return 0.0
     total = sum(part)
     squares = sum([amount * amount for amount in part])
     return sqrt((squares - total * total / count) / (count - 1))

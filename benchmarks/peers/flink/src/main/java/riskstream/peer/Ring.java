@@ -55,7 +55,7 @@ public class Ring {
         }
     }
 
-    /** count and sample standard deviation (NaN for one event) for each window, into row[at ..]. */
+    /** count and sample standard deviation (0 for one event) for each window, into row[at ..]. */
     void customer(long time, float[] row, int at) {
         for (int window = 0; window < 4; window++) {
             int start = firstAfter(time - WINDOWS[window]);
@@ -68,7 +68,7 @@ public class Ring {
             int count = size - start;
             row[at + window] = count;
             double mean = (double) sum * sum / count;
-            row[at + 4 + window] = count < 2 ? Float.NaN : (float) Math.sqrt((squares - mean) / (count - 1));
+            row[at + 4 + window] = count < 2 ? 0f : (float) Math.sqrt((squares - mean) / (count - 1));
         }
     }
 
