@@ -265,7 +265,8 @@ definitions. The rules:
   `worker.max_value_bytes`, and nests at most 64 levels deep.
 
 Whatever breaks a rule goes to the dead-letter topic with its place and reason, such as
-`transactions[3]@18234 $.amount: expected number, got "12,0"`; the events around it are scored as if it were not there."""
+`transactions[3]@18234 $.amount: expected number, got "12,0"`; the events around it are scored as if it were not
+there."""
 
 
 def struct_table(struct: type[Any]) -> str:

@@ -123,7 +123,8 @@ def test_other_partitions_slices_are_summed_replaced_and_stamped() -> None:
             sources=(SOURCE,), entities=(Entity(name="channel", keys=("channel",)),),
             views=(
                 FeatureView(
-                    name="v", source="tx", entity="channel", windows=("30d",), aggregations=(Aggregation(function="count"),)
+                    name="v", source="tx", entity="channel", windows=("30d",),
+                    aggregations=(Aggregation(function="count"),),
                 ),
             ),
         )
