@@ -16,6 +16,7 @@ from stream.kafka import consumer as consuming
 from stream.kafka import producer as producing
 from stream.kafka.consumer import InputConsumer
 from stream.kafka.faults import point
+from stream.kafka.journal import Journal
 from stream.kafka.preflight import Preflight
 from stream.kafka.rebalance import Positions
 from stream.kafka.transaction import AtLeastOnce, Delivery, ExactlyOnce
@@ -58,7 +59,8 @@ def connect(
         delivery.open()
         flusher.start()
         room = preflight.message_room(config.topics.dead_letters)
-        desk = Desk(scorer, state, decoders, config.topics, room)
+        journal = Journal(worker_name(config), scorer) if config.topics.journal else None
+        desk = Desk(scorer, state, decoders, config.topics, room, journal)
         positions = Positions(consumer, state, sources, worker.start)
         yield Clients(state, desk, flusher, consumer, delivery, positions)
     finally:
@@ -91,8 +93,12 @@ def _clients(config: Config) -> tuple[InputConsumer, Delivery]:
     consumer = InputConsumer(consuming.properties(common, kafka.consumer, kafka.group_id))
     if worker.delivery == "at_least_once":
         return consumer, AtLeastOnce(producing.properties(common, kafka.producer, None), consumer)
-    name = f"{kafka.group_id}-{worker.ordinal}"
-    return consumer, ExactlyOnce(producing.properties(common, kafka.producer, name))
+    return consumer, ExactlyOnce(producing.properties(common, kafka.producer, worker_name(config)))
+
+
+def worker_name(config: Config) -> str:
+    """Stable over restarts: the transactional id, and the worker's name in the journal."""
+    return f"{config.kafka.group_id}-{config.worker.ordinal}"
 
 
 def _now_ms() -> int:

@@ -44,6 +44,7 @@ timeout_ms = 1000
 alerts = "{name}-alerts"
 dead_letters = "{name}-dead"
 decisions = "{decisions}"
+journal = "{journal}"
 [worker]
 delivery = "{delivery}"
 ordinal = {ordinal}
@@ -223,7 +224,14 @@ class World:
 
     def write_config(self, ordinal: int, **settings: object) -> Path:
         """The settings file of one worker."""
-        given = {"decisions": "", "redis": self.redis_url, "kafka": self.kafka, **self.settings, **settings}
+        given = {
+            "decisions": "",
+            "journal": "",
+            "redis": self.redis_url,
+            "kafka": self.kafka,
+            **self.settings,
+            **settings,
+        }
         text = CONFIG.format(name=self.name, shards=SHARDS, ordinal=ordinal, **given)
         path = self.directory / f"worker-{ordinal}.toml"
         path.write_text(text)
