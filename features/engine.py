@@ -203,9 +203,10 @@ class FeatureEngine:
         texts = sheet.tokens if sheet else np.zeros((0, 0), np.int64)
         reads = made.reader >= 0
         parts = np.zeros(0, np.int64)
-        if sheet is not None and not group.partition_local:
-            if folds:
-                state.parts.update(np.unique(made.part[made.folds]).tolist())
+        # PROTOCOL 6.2: stamps of every slice but the event's own, which its offset tells.
+        if folds and (group.label or not group.partition_local):
+            state.parts.update(np.unique(made.part[made.folds]).tolist())
+        if sheet is not None and not (group.partition_local and group.source == name):
             parts = np.array(sorted(state.parts), np.int64)
         stamps = np.full((len(sheet.batch) if sheet else 0, len(parts)), -1, np.int64)
         status = np.zeros(len(made.slot), np.int64)
