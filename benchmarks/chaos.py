@@ -52,7 +52,7 @@ def write(result: Result, seed: int) -> None:
     print(f"faults: {result.faults}; {result.events} events, {found['alerts']} alerts, {result.seconds} s")
     print(
         f"{result.kills} kills, {found['lost']} lost, {found['duplicated']} duplicated, "
-        f"{found['different'] + found['state_different']} different"
+        f"{found['different'] + found['state_different'] + found['unexplained']} different"
     )
 
 

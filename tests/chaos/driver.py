@@ -18,6 +18,7 @@ from pathlib import Path
 
 from stream.kafka.faults import POINTS
 from tests.chaos import job
+from tests.chaos.produced import Produced
 from tests.chaos.world import Findings, WorkerProcess, World
 from tests.servers.kafka_server import KafkaServer
 from tests.servers.process import wait_until
@@ -61,7 +62,7 @@ class Driver:
         self._only = only
         self._directory = directory
         self._source = job.events(100 * events, seed)
-        self._messages: list[job.Produced] = []
+        self._messages: list[Produced] = []
         self._snapshots: list[bytes] = []
         self.result = Result()
 

@@ -27,6 +27,8 @@ from stream.codecs.json_codec import Decoder
 from stream.codecs.messages import RawBatch, RawMessage
 from stream.kafka.merge import arrange
 from stream.scorer import Scorer
+from tests.chaos.produced import Produced
+from tests.chaos.stamps import Shared
 
 PARTITIONS = 4
 SHARDS = 8
@@ -151,16 +153,6 @@ def decoders(prefix: str = "") -> dict[str, Decoder]:
     return {source.topic: Decoder(source) for source in definitions(prefix).sources}
 
 
-@dataclass(frozen=True, slots=True)
-class Produced:
-    """A message of the input."""
-
-    topic: str
-    partition: int
-    key: bytes
-    value: bytes
-
-
 def events(count: int, seed: int, cards: int = 1_500, merchants: int = 120) -> Iterator[Produced]:
     """Transactions, some late, some sent twice, some bad; and chargebacks an hour later. Exactly `count`."""
     rng = random.Random(seed)
@@ -216,6 +208,7 @@ class Reference:
     alerts: dict[tuple[int, int], dict[str, Any]]
     dead: set[tuple[str, int, int]]
     rows: dict[tuple[str, str, str, int], bytes]
+    shared: Shared
 
 
 def reference(messages: list[Produced]) -> Reference:
@@ -229,7 +222,7 @@ def reference(messages: list[Produced]) -> Reference:
         raws.setdefault(place, []).append(RawMessage(*place, offset, -1, one.key, one.value))
     job, by_topic = scorer(), decoders()
     encoder = AlertEncoder(job.plan)
-    out = Reference({}, set(), {})
+    out = Reference({}, set(), {}, Shared(messages))
     for (topic, partition), batch in sorted(raws.items()):
         part, letters = by_topic[topic].decode(RawBatch.of(topic, batch))
         out.dead |= {(topic, partition, letter.offset) for letter in letters}

@@ -24,7 +24,8 @@ from stream.build import make_store
 from stream.config import load
 from stream.kafka.worker import Worker
 from tests.chaos import job
-from tests.chaos.job import PARTITIONS, SHARDS, Produced, Reference, compared
+from tests.chaos.job import PARTITIONS, SHARDS, Reference, compared
+from tests.chaos.produced import Produced
 from tests.servers.process import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,6 +70,7 @@ class Findings:
     duplicated: int = 0
     different: int = 0
     state_different: int = 0
+    unexplained: int = 0
     examples: list[str] = field(default_factory=list)
 
     @property
@@ -344,6 +346,9 @@ class World:
             elif compared(alert) != compared(reference.alerts[place]):
                 out.different += 1
                 out.examples.append(f"{place}: {compared(alert)} != {compared(reference.alerts[place])}")
+            if problem := reference.shared.problem(alert, alert["exposure"]):
+                out.unexplained += 1
+                out.examples.append(problem)
             seen.add(place)
         out.lost += len(reference.alerts.keys() - seen)
         out.examples = out.examples[:3]

@@ -16,7 +16,7 @@ from confluent_kafka.admin import AdminClient, NewPartitions
 from features.errors import ConfigurationError, FatalError, FencedError
 from tests.chaos import job
 from tests.chaos.driver import stopped
-from tests.chaos.job import Produced
+from tests.chaos.produced import Produced
 from tests.chaos.world import World
 from tests.servers.process import wait_until
 from tests.servers.redis_server import RedisServer
