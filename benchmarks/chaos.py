@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -25,6 +26,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--broken", choices=NAMES, default="", help="switch a rule off: must report failures")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))  # so that the servers end too
     with tempfile.TemporaryDirectory(prefix="riskstream-chaos-") as directory:
         driver = Driver(
             Path(directory),

@@ -44,6 +44,7 @@ class Input:
                 "queue.buffering.max.messages": 2_000_000,
                 "queue.buffering.max.kbytes": 1_048_576,
                 "enable.idempotence": True,
+                "log_level": 0,
             }
         )
 
@@ -90,6 +91,7 @@ class Alerts:
                 "isolation.level": "read_committed",
                 "auto.offset.reset": "earliest",
                 "fetch.wait.max.ms": 50,
+                "log_level": 0,
             }
         )
         self._consumer.assign([TopicPartition(topic, 0, 0)])
