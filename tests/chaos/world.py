@@ -295,9 +295,9 @@ class World:
 
         wait_until(done, seconds, f"{total} events to be committed")
 
-    def logs(self) -> str:
+    def logs(self, most: int = 3_000) -> str:
         """The ends of the workers' logs."""
-        return "\n".join(path.read_text()[-3_000:] for path in sorted(self.directory.glob("worker-*.log")))
+        return "\n".join(path.read_text()[-most:] for path in sorted(self.directory.glob("worker-*.log")))
 
     def read(self, topic: str) -> list[Any]:
         """All messages of a result topic, as an ordinary read_committed reader sees them."""
