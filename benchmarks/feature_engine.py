@@ -108,7 +108,9 @@ def measure(keys: int, events: int) -> dict[str, float]:
 
 def main() -> None:
     """Measure and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--most", type=int, default=1_000_000, help="largest number of keys")
     most = parser.parse_args().most
     measure(10, 2 * BATCH)

@@ -38,9 +38,7 @@ class _Alert(msgspec.Struct):
     times: Times
 
 
-def past_alerts(
-    kafka: Kafka, topic: str, sources: Mapping[str, str], most: int = MOST
-) -> list[PastAlert]:
+def past_alerts(kafka: Kafka, topic: str, sources: Mapping[str, str], most: int = MOST) -> list[PastAlert]:
     """About the last `most` records, oldest first; `sources` gives a source's name by topic.
 
     Each partition gives its share: reading 20,000 takes about a second.
