@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from features.errors import ConfigurationError
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -33,11 +35,14 @@ def demo(
     to its decision being read. Ends with 1 when an event was neither scored nor dead-lettered.
     """
     import json
+    from importlib.util import find_spec
 
     from rich.console import Console
 
     from stream.demo.run import Options, run_demo
 
+    if find_spec("sklearn") is None or find_spec("skl2onnx") is None:
+        raise ConfigurationError("the demo trains its models: pip install 'riskstream[demo]'")
     options = Options(seconds=seconds, rate=rate, seed=seed, screen=not json_output)
     figures = run_demo(options, Console(stderr=json_output))
     if json_output:

@@ -27,6 +27,7 @@ from stream.kafka.progress import Progress
 from stream.kafka.rebalance import Assignment
 from stream.kafka.sequencer import Sequencer
 from stream.kafka.unit import Decoded, Decoder, Unit
+from stream.kafka.warm_up import warm_up
 from stream.logs import logger
 from stream.metrics import Metrics
 from stream.scorer import Scorer
@@ -99,6 +100,7 @@ class Worker:
     # -- life ----------------------------------------------------------------------------------
 
     def _open(self) -> None:
+        warm_up(self._scorer.plan, self._settings.shards)
         parts = self._closing.enter_context(connect(self._config, self._scorer, self._store, self._decoders))
         self._state, self._desk, self._flusher = parts.state, parts.desk, parts.flusher
         self._consumer, self._delivery, self._positions = parts.consumer, parts.delivery, parts.positions
