@@ -57,8 +57,13 @@ class Gate:
         return caller
 
     def _identify(self, request: Request) -> Caller | None:
-        scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
-        token = bearer.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key", "")
+        given = request.headers.getlist("authorization") + request.headers.getlist("x-api-key")
+        if len(given) != 1:
+            return None  # with two credentials nobody can say which one was meant
+        token = given[0]
+        if "authorization" in request.headers:
+            scheme, _, bearer = token.partition(" ")
+            token = bearer.strip() if scheme.lower() == "bearer" else ""
         if not token or len(token) > 8192:
             return None
         if self._keys is not None and token.startswith("rsk_"):

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from stream.api.problems import MEDIA_TYPE, ProblemBody
+from stream.api.schemas import InferRequest
 from stream.contracts import Decision
 
 _REF = "#/components/schemas/{name}"
@@ -29,6 +30,8 @@ def openapi(app: FastAPI) -> dict[str, Any]:
         )
         _, schemas = msgspec.json.schema_components((Decision, ProblemBody), ref_template=_REF)
         components = made.setdefault("components", {})
+        infer = InferRequest.model_json_schema(ref_template=_REF.replace("name", "model"))
+        schemas.update(infer.pop("$defs"), InferRequest=infer)
         components.setdefault("schemas", {}).update(schemas)
         for left_over in ("HTTPValidationError", "ValidationError"):
             components["schemas"].pop(left_over, None)

@@ -78,7 +78,7 @@ async def model_ready(request: Request, name: Name, version: Name | None = None)
     openapi_extra={
         "requestBody": {
             "required": True,
-            "content": {"application/json": {"schema": InferRequest.model_json_schema()}},
+            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/InferRequest"}}},
         }
     },
 )
@@ -89,7 +89,7 @@ async def model_ready(request: Request, name: Name, version: Name | None = None)
     openapi_extra={
         "requestBody": {
             "required": True,
-            "content": {"application/json": {"schema": InferRequest.model_json_schema()}},
+            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/InferRequest"}}},
         }
     },
 )
