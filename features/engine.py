@@ -12,6 +12,7 @@ import numpy as np
 
 from features import kernel as k
 from features.batch import Bools, FeatureMatrix, Ints, MicroBatch, SliceStamps, SourceBatch
+from features.errors import FatalError
 from features.expressions import Conditions
 from features.group_state import GroupState, Outputs
 from features.hashing import hash_column, hash_strings
@@ -309,7 +310,8 @@ class FeatureEngine:
             if any(state.group.text_tokens):
                 data, texts = split_texts(data)
                 self._texts.update(texts)
-            state.decode(slot, partition, data)
+            if state.decode(slot, partition, data) < 0:
+                raise FatalError(f"a stored row of {source}[{partition}] has another format; rebuild the state")
         table.loaded[slots] = True
         table.read_at[slots] = read_at_us
 

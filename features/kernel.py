@@ -615,6 +615,10 @@ def _distinct(
             if lay.label and not (e.known[x] <= t < e.gone[x]):
                 continue
             count = _put(scratch, count, e.k[token, x], e.t[x])
+        r = rows.nxt[r]
+    exact = count  # tokens of the rings are known one by one; those only in samples stand for `scale` each
+    r = r0
+    while r >= 0:
         blk = rows.bucket[r]
         if blk >= 0:
             for place in range(b.sample_n[blk, token]):
@@ -629,9 +633,12 @@ def _distinct(
         n = 0.0
         for u in range(count):
             h = scratch.used[u]
-            if scratch.newest[h] > edge and np.uint64(scratch.table[h]) <= bound:
-                n += 1.0
-        scratch.f[first + j, B_QHI] = np.rint(n * scale)
+            if scratch.newest[h] > edge:
+                if u < exact:
+                    n += 1.0
+                elif np.uint64(scratch.table[h]) <= bound:
+                    n += scale
+        scratch.f[first + j, B_QHI] = np.rint(n)
     for u in range(count):
         scratch.table[scratch.used[u]] = 0
 

@@ -1,0 +1,115 @@
+"""State that outgrows its limits or its format: memory given back, sums over tied slices, other versions refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from features.batch import MicroBatch, SourceBatch
+from features.compile import compile_plan
+from features.engine import FeatureEngine
+from features.errors import FatalError
+from features.spec import Aggregation, Definitions, Entity, FeatureView, Field, Source
+
+SECOND = 1_000_000
+EPOCH = 1_700_000_000 * SECOND
+SOURCE = Source(
+    name="tx",
+    topic="tx",
+    event_id="id",
+    event_time="ts",
+    fields=(
+        Field(name="id", dtype="string"),
+        Field(name="ts", dtype="timestamp"),
+        Field(name="shop", dtype="string"),
+        Field(name="amount", dtype="float64"),
+        Field(name="device", dtype="string"),
+    ),
+)
+
+
+def engine(*aggregations: Aggregation, windows: tuple[str, ...] = ("1h", "7d")) -> FeatureEngine:
+    view = FeatureView(name="v", source="tx", entity="shop", windows=windows, aggregations=aggregations)
+    return FeatureEngine(
+        compile_plan(
+            Definitions(sources=(SOURCE,), entities=(Entity(name="shop", keys=("shop",)),), views=(view,))
+        )
+    )
+
+
+def batch(shops: list[str], seconds: list[int], *, first: int = 0, partition: int = 0) -> MicroBatch:
+    n = len(shops)
+    time = EPOCH + np.array(seconds, np.int64) * SECOND
+    numbers = np.arange(first, first + n)
+    ids = [f"{partition}-{number}" for number in numbers]
+    columns: dict[str, Any] = {
+        "id": ids,
+        "ts": time.astype(np.float64),
+        "shop": shops,
+        "amount": numbers + 100.0 * partition,
+        "device": [f"d{number % 20_000}" for number in numbers],
+    }
+    part = SourceBatch(
+        source=SOURCE,
+        event_ids=ids,
+        event_time=time,
+        received_time=time,
+        partition=np.full(n, partition, np.int32),
+        offset=numbers.astype(np.int64),
+        position=np.arange(n, dtype=np.int64),
+        columns=columns,
+    )
+    return MicroBatch((part,))
+
+
+def test_memory_falls_with_what_is_evicted_so_that_the_rest_stays() -> None:
+    made = engine(Aggregation(function="count"))
+    for first in range(0, 8000, 1000):
+        shops = [f"s{number}" for number in range(first, first + 1000)]
+        made.run(made.prepare(batch(shops, [first] * 1000, first=first)))
+        made.take_dirty()
+    full = made.memory_bytes()
+    stored = np.full(16, 10**9, np.int64)
+    assert made.evict(full // 2, lambda _s, _p: stored) < 8000
+    assert made.memory_bytes() <= full // 2
+    assert made.evict(full // 2, lambda _s, _p: stored) == 0
+
+
+def test_among_tied_events_the_higher_partition_is_later() -> None:
+    made = engine(
+        Aggregation(function="last", column="amount"), Aggregation(function="first", column="amount")
+    )
+    for partition in (2, 0, 1):
+        made.run(made.prepare(batch(["a", "a"], [5, 5], partition=partition)))
+    found = made.peek(made.prepare(batch(["a"], [6], first=9, partition=3)))["tx"]
+    tied = made.peek(made.prepare(batch(["a"], [5 + 3600 * 24], first=9, partition=3)))["tx"]
+    assert found.column("amount_first_1h_by_shop")[0] == 0.0
+    assert tied.column("amount_first_7d_by_shop")[0] == 0.0
+    without = engine(Aggregation(function="last", column="amount", include_current=False))
+    for partition in (2, 0, 1):
+        without.run(without.prepare(batch(["a", "a"], [5, 5], partition=partition)))
+    last = without.peek(without.prepare(batch(["a"], [6], first=9)))["tx"]
+    assert last.column("amount_last_1h_by_shop")[0] == 201.0
+
+
+def test_distinct_past_capacity_stays_near_the_truth() -> None:
+    made = engine(Aggregation(function="distinct", column="device"), windows=("7d",))
+    got = 0.0
+    for first in range(0, 40_000, 4000):
+        seconds = [number * 10 for number in range(first, first + 4000)]
+        found = made.run(made.prepare(batch(["a"] * 4000, seconds, first=first)))["tx"]
+        got = float(found.values[-1, 0])
+    assert got == pytest.approx(20_000, rel=0.12)  # four standard errors
+
+
+def test_a_row_of_another_format_is_refused() -> None:
+    made = engine(Aggregation(function="count"))
+    made.run(made.prepare(batch(["a"], [1])))
+    row = made.take_dirty().data[0]
+    other = engine(Aggregation(function="count"))
+    prepared = other.prepare(batch(["a"], [2], first=1))
+    slots = other.entity_keys(prepared)[0].slots
+    with pytest.raises(FatalError, match="format"):
+        other.load("shop", slots, [(int(slots[0]), "tx", 0, bytes([row[0] + 1]) + row[1:])], set(), 0)
