@@ -311,7 +311,9 @@ class FeatureEngine:
                 data, texts = split_texts(data)
                 self._texts.update(texts)
             if state.decode(slot, partition, data) < 0:
-                raise FatalError(f"a stored row of {source}[{partition}] has another format; rebuild the state")
+                raise FatalError(
+                    f"a stored row of {source}[{partition}] has another format; rebuild the state"
+                )
         table.loaded[slots] = True
         table.read_at[slots] = read_at_us
 

@@ -119,9 +119,9 @@ def test_commands_in_pages_exist():
     groups = {command.split()[0] for command in known}
     wrong = []
     for page in PAGES:
-        code = re.findall(r"`(?:[\w./]*/)?riskstream ([a-z]+)(?: ([a-z-]+))?", page.read_text())
+        code = re.findall(r"`(?:[\w./]*/)?riskstream ([a-z]+)\b(?: ([a-z-]+))?", page.read_text())
         code += re.findall(
-            r"^ {4,}(?:[\w./]*/)?riskstream ([a-z]+)(?: ([a-z-]+))?", page.read_text(), re.MULTILINE
+            r"^ {4,}(?:[\w./]*/)?riskstream ([a-z]+)\b(?: ([a-z-]+))?", page.read_text(), re.MULTILINE
         )
         for group, sub in code:
             nested = {command.split()[1] for command in known if command.startswith(f"{group} ")}
