@@ -23,6 +23,8 @@ _FLUSH_TIMEOUT = 120.0
 _FENCED_LIMIT = 3
 _FENCED_WITHIN = 60.0
 _RETRY_PAUSE = 0.005
+_STEP_TIMEOUT = 10.0
+_PATIENCE = 30.0
 
 
 class Delivery(Protocol):
@@ -92,13 +94,15 @@ class ExactlyOnce:
         # Offsets first: this waits until the coordinator has completed the last transaction. A partition added
         # before that is answered CONCURRENT_TRANSACTIONS, and librdkafka tries that one again only after 20 ms.
         point("before_send_offsets")
-        _call(lambda: producer.send_offsets_to_transaction(offsets, metadata), "sending offsets")
+        _call(
+            lambda: producer.send_offsets_to_transaction(offsets, metadata, _STEP_TIMEOUT), "sending offsets"
+        )
         point("after_send_offsets")
         for topic, records in outputs:
             produce(producer, topic, records)
-        producer.flush()  # what follows is the commit alone, also for whoever crashes here
+        producer.flush(_STEP_TIMEOUT)  # what follows is the commit alone, also for whoever crashes here
         point("before_commit")
-        _call(producer.commit_transaction, "committing a transaction")
+        _call(lambda: producer.commit_transaction(_STEP_TIMEOUT), "committing a transaction")
         point("after_commit")
         self._open = False
 
@@ -109,9 +113,10 @@ class ExactlyOnce:
         """Abort if the client can, else a new producer (PROTOCOL 2.5)."""
         if self._producer is not None and not self._open:
             return
-        if self._producer is not None:
+        producer = self._producer
+        if producer is not None:
             try:
-                _call(self._producer.abort_transaction, "aborting a transaction")
+                _call(lambda: producer.abort_transaction(_STEP_TIMEOUT), "aborting a transaction")
                 self._open = False
                 return
             except (FencedError, RetriableError):
@@ -182,7 +187,11 @@ class AtLeastOnce:
 
 
 def _call(step: Callable[[], object], doing: str) -> None:
-    """One step of a transaction; the client says which errors pass by trying again."""
+    """One step of a transaction; the client says which errors pass by trying again.
+
+    Far beyond the transaction's own time-out the outcome is unknown (PROTOCOL 2.5), whatever the client says.
+    """
+    end = time.monotonic() + _PATIENCE
     while True:
         try:
             step()
@@ -190,4 +199,6 @@ def _call(step: Callable[[], object], doing: str) -> None:
         except KafkaException as error:
             if not kafka_error(error).retriable():
                 raise sort(error, doing) from error
+            if time.monotonic() > end:
+                raise RetriableError(f"{doing}: no end after {_PATIENCE:g} s") from error
             time.sleep(_RETRY_PAUSE)

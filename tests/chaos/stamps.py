@@ -15,6 +15,7 @@ from tests.chaos.produced import Produced
 
 HOUR = 3_600_000
 DAY = 24 * HOUR
+LATENESS = HOUR
 COUNT = "tx_count_1h_by_merchant"
 TOTAL = "amount_sum_1h_by_merchant"
 RATE = "labels_rate_1d_by_card"
@@ -40,10 +41,23 @@ class Shared:
                 seen.add((event["id"], event["at"]))
                 self.sales[event["merchant"], one.partition].append((offset, event["at"], event["amount"]))
 
+    def _newest(self, merchant: str, stamps: dict[str, Any]) -> int:
+        """The newest sale that the worker had seen: partitions that lag behind it by more than `lateness` are not
+        promised exact features, because a slice forgets by its own newest event."""
+        times = [
+            when
+            for partition, stamp in stamps.get("merchant", {}).get("tx", {}).items()
+            for offset, when, _ in self.sales[merchant, int(partition)]
+            if offset < stamp
+        ]
+        return max(times, default=0)
+
     def problem(self, alert: dict[str, Any], amount: float) -> str:
         """What of the alert's shared features its stamps do not explain; empty when all is explained."""
         at = alert["times"]["event"] // 1000
         keys, stamps = alert["entity_keys"], alert["stamps"]
+        if self._newest(keys["merchant"], stamps) > at + LATENESS:
+            return ""
         sold = [
             paid
             for partition, stamp in stamps.get("merchant", {}).get("tx", {}).items()
