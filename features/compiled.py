@@ -22,11 +22,6 @@ def compiled(function: F) -> F:
     return cast(F, _njit(cache=True)(function))
 
 
-def released(function: F) -> F:
-    """The same, letting other threads run meanwhile."""
-    return cast(F, _njit(cache=True, nogil=True)(function))
-
-
 def lean(function: F) -> F:
     """Compile a function that allocates nothing, without reference counting.
 
@@ -44,8 +39,3 @@ def lean_released(function: F) -> F:
 def inlined(function: F) -> F:
     """A piece of a `lean` function, compiled into its callers."""
     return cast(F, _njit(cache=True, _nrt=False, inline="always")(function))
-
-
-def inlined_plain(function: F) -> F:
-    """A piece of a `compiled` function, compiled into its callers."""
-    return cast(F, _njit(cache=True, inline="always")(function))
