@@ -10,6 +10,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from features.errors import FencedError, RetriableError
 from stream.codecs.alert_codec import Record
+from stream.kafka.aside import Aside, NoReturn
 from stream.kafka.client_errors import kafka_error, sort
 from stream.kafka.consumer import InputConsumer
 from stream.kafka.faults import point
@@ -24,7 +25,8 @@ _FENCED_LIMIT = 3
 _FENCED_WITHIN = 60.0
 _RETRY_PAUSE = 0.005
 _STEP_TIMEOUT = 10.0
-_PATIENCE = 30.0
+_PATIENCE = 20.0
+_NO_RETURN_AFTER = 2 * _STEP_TIMEOUT
 
 
 class Delivery(Protocol):
@@ -66,6 +68,7 @@ class ExactlyOnce:
         self._producer: Producer | None = None
         self._open = False
         self._fenced: list[float] = []
+        self._aside = Aside()
 
     def open(self) -> None:
         """See Delivery; aborts an open transaction of this transactional id."""
@@ -94,9 +97,7 @@ class ExactlyOnce:
         # Offsets first: this waits until the coordinator has completed the last transaction. A partition added
         # before that is answered CONCURRENT_TRANSACTIONS, and librdkafka tries that one again only after 20 ms.
         point("before_send_offsets")
-        _call(
-            lambda: producer.send_offsets_to_transaction(offsets, metadata, _STEP_TIMEOUT), "sending offsets"
-        )
+        self._send_offsets(producer, offsets, metadata)
         point("after_send_offsets")
         for topic, records in outputs:
             produce(producer, topic, records)
@@ -105,6 +106,17 @@ class ExactlyOnce:
         _call(lambda: producer.commit_transaction(_STEP_TIMEOUT), "committing a transaction")
         point("after_commit")
         self._open = False
+
+    def _send_offsets(self, producer: Producer, offsets: list[TopicPartition], metadata: Any) -> None:
+        def send() -> None:
+            producer.send_offsets_to_transaction(offsets, metadata, _STEP_TIMEOUT)
+
+        try:
+            _call(lambda: self._aside.call(send, _NO_RETURN_AFTER), "sending offsets")
+        except NoReturn as error:
+            # The next producer of this transactional id fences this one, so nothing of it can be committed later.
+            self._discard()
+            raise RetriableError("sending offsets: the client did not return") from error
 
     def finish(self, offsets: list[TopicPartition]) -> None:
         """See Delivery; the transaction held the offsets."""
@@ -138,6 +150,7 @@ class ExactlyOnce:
             except KafkaException:
                 producer.purge()
         self._producer = None
+        self._aside.close()
 
 
 class AtLeastOnce:

@@ -11,8 +11,6 @@ from tests.chaos.driver import Driver
 from tests.servers.kafka_server import KafkaServer
 
 
-# Issue 5 is open: on an idle machine a transaction step may not return after a broker restart, and the run times out.
-@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_twenty_kills_and_broken_servers_change_nothing(kafka_server: KafkaServer, tmp_path: Path) -> None:
     result = Driver(tmp_path, seed=20, kills=20, events=100_000).run()

@@ -87,6 +87,7 @@ class WorkerProcess:
     def __init__(self, config: Path, log: Path, environment: Mapping[str, str]) -> None:
         self.log = log
         with log.open("ab") as out:
+            self._begins = out.tell()
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "tests.chaos.worker_process", str(config)],
                 cwd=ROOT,
@@ -98,6 +99,13 @@ class WorkerProcess:
     @property
     def running(self) -> bool:
         return self.process.poll() is None
+
+    @property
+    def started(self) -> bool:
+        """Whether it said so; before that a SIGTERM may find no one who listens."""
+        with self.log.open("rb") as lines:
+            lines.seek(self._begins)
+            return b'"event": "started"' in lines.read()
 
     def signal(self, number: signal.Signals) -> None:
         if self.running:
@@ -240,7 +248,8 @@ class World:
         return path
 
     def stop_worker(self, worker: WorkerProcess, seconds: float = 30) -> int:
-        """SIGTERM; the exit code."""
+        """SIGTERM, once it has started; the exit code."""
+        wait_until(lambda: worker.started or not worker.running, 60, "a worker to start")
         worker.signal(signal.SIGTERM)
         return worker.wait(seconds)
 

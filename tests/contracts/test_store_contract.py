@@ -1,21 +1,30 @@
-"""What every store must do; run on memory, one Redis, a Redis Cluster, Sentinel, and a login with ACL."""
+"""What every store must do; run on memory, one Redis, a Redis Cluster, Sentinel, a login with ACL, and TLS."""
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from redis import Redis
-from redis.exceptions import RedisError
 
 from features.errors import ConfigurationError
-from features.store.base import LOST, Flush, Manifest, Mark, Partition, ShardRead, Store, TopicIdentity
+from features.store.base import (
+    LOST,
+    Flush,
+    Manifest,
+    Mark,
+    Partition,
+    ShardRead,
+    Store,
+    StoreUnavailable,
+    TopicIdentity,
+)
 from features.store.memory import MemoryStore
 from features.store.redis_store import RedisSettings, RedisStore
-from tests.servers.process import free_port, wait_until
-from tests.servers.redis_server import RedisServer
+from tests.servers.certificates import make_certificates
+from tests.servers.redis_groups import TlsRedisServer, redis_cluster, redis_sentinel
 
 P = Partition("payments", 0)
 Q = Partition("payments", 1)
@@ -31,61 +40,23 @@ MANIFEST = Manifest(
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[tuple[str, ...]]:
-    """Three primaries that share the slots."""
-    servers = [RedisServer("--cluster-enabled", "yes", "--cluster-port", str(free_port())) for _ in range(3)]
-    try:
-        for server in servers:
-            server.start()
-        join(servers)
-        yield tuple(f"127.0.0.1:{server.port}" for server in servers)
-    finally:
-        for server in servers:
-            server.close()
-
-
-def join(servers: list[RedisServer]) -> None:
-    bounds = [0, 5461, 10923, 16384]
-    for number, server in enumerate(servers):
-        with server.client() as client:
-            client.execute_command("CLUSTER ADDSLOTSRANGE", bounds[number], bounds[number + 1] - 1)
-            client.execute_command("CLUSTER SET-CONFIG-EPOCH", number + 1)
-            port, bus = servers[0].port, int(servers[0].client().config_get("cluster-port")["cluster-port"])
-            client.execute_command("CLUSTER MEET", "127.0.0.1", port, bus)
-    for server in servers:
-        wait_until(lambda server=server: formed(server, len(servers)), 60, "the cluster to form")
-
-
-def formed(server: RedisServer, size: int) -> bool:
-    with server.client() as client:
-        info = client.execute_command("CLUSTER INFO")
-    return bool(info["cluster_state"] == "ok" and info["cluster_known_nodes"] == str(size))
+    """Nodes of a cluster."""
+    with redis_cluster() as nodes:
+        yield nodes
 
 
 @pytest.fixture(scope="module")
 def sentinel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """A primary and one sentinel that watches it; the sentinel's port."""
-    with RedisServer() as primary:
-        path: Path = tmp_path_factory.mktemp("sentinel") / "sentinel.conf"
-        path.write_text(f"sentinel monitor mymaster 127.0.0.1 {primary.port} 1\n")
-        watcher = SentinelServer(path)
-        with watcher:
-            yield watcher.port
+    """The port of a sentinel."""
+    with redis_sentinel(tmp_path_factory.mktemp("sentinel")) as port:
+        yield port
 
 
-class SentinelServer(RedisServer):
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self._path = path
-
-    def command(self) -> list[str]:
-        return ["redis-server", str(self._path), "--sentinel", "--port", str(self.port)]
-
-    def answers(self) -> bool:
-        with Redis(port=self.port) as client:
-            try:
-                return client.sentinel_get_master_addr_by_name("mymaster") is not None
-            except (RedisError, TypeError):
-                return False
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsRedisServer]:
+    """A server behind TLS, with certificates on both sides."""
+    with TlsRedisServer(make_certificates(tmp_path_factory.mktemp("tls"))) as server:
+        yield server
 
 
 def open_single(request: pytest.FixtureRequest) -> Store:
@@ -114,6 +85,22 @@ def open_acl(request: pytest.FixtureRequest) -> Store:
     return RedisStore(settings, shards=4)
 
 
+def open_tls(request: pytest.FixtureRequest) -> Store:
+    server = request.getfixturevalue("tls")
+    return RedisStore(tls_settings(server, f"n{random.getrandbits(40)}"), shards=4)
+
+
+def tls_settings(server: TlsRedisServer, namespace: str) -> RedisSettings:
+    given = server.certificates
+    return RedisSettings(
+        url=server.url,
+        namespace=namespace,
+        tls_ca_file=str(given.ca),
+        tls_cert_file=str(given.cert),
+        tls_key_file=str(given.key),
+    )
+
+
 def open_memory(request: pytest.FixtureRequest) -> Store:
     return MemoryStore(shards=4)
 
@@ -124,6 +111,7 @@ KINDS: dict[str, Callable[[pytest.FixtureRequest], Store]] = {
     "cluster": open_cluster,
     "sentinel": open_sentinel,
     "acl": open_acl,
+    "tls": open_tls,
 }
 
 
@@ -255,3 +243,12 @@ def test_profiles(store: Store) -> None:
 
 def test_health_of_a_good_server(store: Store) -> None:
     store.check_health()
+
+
+def test_a_server_with_an_unknown_certificate_is_refused(tls: TlsRedisServer, tmp_path: Path) -> None:
+    stranger = make_certificates(tmp_path)
+    settings = dataclasses.replace(tls_settings(tls, "n"), tls_ca_file=str(stranger.ca))
+    store = RedisStore(settings, shards=4)
+    with pytest.raises((ConfigurationError, StoreUnavailable), match="certificate verify failed"):
+        store.marks()
+    store.close()
