@@ -53,6 +53,8 @@ BASE = {
     "SkipBelow": "cold",
     "Skip": True,
     "Snapshot": "commit",
+    "Stage": "commit",
+    "StagedMark": True,
     "Stamp": "event",
     "OnAbort": "recover",
     "EvictRule": "clean",
@@ -176,6 +178,16 @@ CHECKS = [
             "MaxAbort": 1,
             "EvictRule": "never",
         },
+    ),
+    Check(
+        "repaired-staged",
+        "rows encoded once an interval (docs/adr/0005): 2 shards on 2 nodes, crash, loss, eviction",
+        {"Stage": "interval", "MaxAbort": 0},
+    ),
+    Check(
+        "repaired-staged-abort",
+        "the same with an abort and a longer log, one node",
+        {**ONE_NODE, "Log": "<- Log4", "Stage": "interval", "EvictRule": "never", "MaxCrash": 0},
     ),
     Check("repaired-eager", "eager rebalancing", {"Coop": False, "MaxAbort": 0}),
     Check("repaired-undo", "abort by an exact undo log", {"OnAbort": "undo", "MaxCrash": 0}),
@@ -310,6 +322,12 @@ CHECKS = [
     ),
     Check(
         "hole-live-snapshot", "the flusher reads the live cache", {**CALM, "Snapshot": "live"}, "SlicePrefix"
+    ),
+    Check(
+        "hole-staged-mark",
+        "rows encoded once an interval, the mark raised to the committed offset all the same",
+        {**CALM, "Stage": "interval", "StagedMark": False},
+        "MarkSound",
     ),
     Check(
         "hole-stamp-at-flush",
