@@ -17,9 +17,8 @@ import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from features.errors import RiskstreamError
-from features.store.base import Partition, ShardRead, StoreUnavailable
+from features.store.base import Partition, ShardRead, Store, StoreUnavailable
 from features.store.layout import slice_name
-from features.store.redis_store import RedisSettings, RedisStore
 from stream.build import make_store
 from stream.config import load
 from stream.kafka.worker import Worker
@@ -39,7 +38,7 @@ bootstrap_servers = "{kafka}"
 "session.timeout.ms" = {session_ms}
 "heartbeat.interval.ms" = 300
 [redis]
-url = "{redis}"
+{redis}
 timeout_ms = 1000
 [topics]
 alerts = "{name}-alerts"
@@ -160,7 +159,10 @@ class WorkerThread:
 
 
 class World:
-    """Topics of their own on a shared broker; workers that share a group; a Redis namespace."""
+    """Topics of their own on a shared broker; workers that share a group; a Redis namespace.
+
+    `redis` are settings that replace the URL: another shape of Redis.
+    """
 
     def __init__(
         self,
@@ -174,10 +176,11 @@ class World:
         session_ms: int = 1_500,
         memory_mb: int = 64,
         on_redis_loss: str = "wait",
+        redis: str = "",
     ) -> None:
         self.name = f"w{secrets.token_hex(4)}"
         self.kafka = kafka
-        self.redis_url = redis_url
+        self.redis = redis or f'url = "{redis_url}"'
         self.directory = directory
         self.settings: dict[str, object] = {
             "delivery": delivery, "batch": batch, "session_ms": session_ms, "memory_mb": memory_mb,
@@ -232,12 +235,16 @@ class World:
         self.threads.append(worker)
         return worker
 
+    def store(self) -> Store:
+        """What the workers keep state in; the caller closes it."""
+        return make_store(load(self.write_config(99)))
+
     def write_config(self, ordinal: int, **settings: object) -> Path:
         """The settings file of one worker."""
         given = {
             "decisions": "",
             "journal": "",
-            "redis": self.redis_url,
+            "redis": self.redis,
             "kafka": self.kafka,
             **self.settings,
             **settings,
@@ -281,7 +288,7 @@ class World:
 
     def wait_until_flushed(self, total: int, seconds: float) -> None:
         """Until Redis holds all: every mark of every partition is at its end."""
-        store = RedisStore(RedisSettings(url=self.redis_url, namespace=self.name), shards=SHARDS)
+        store = self.store()
 
         def flushed() -> bool:
             try:
@@ -375,7 +382,7 @@ class World:
     def _compare_state(self, reference: Reference, out: Findings) -> None:
         from features.hashing import hash_strings, shard_of
 
-        store = RedisStore(RedisSettings(url=self.redis_url, namespace=self.name), shards=SHARDS)
+        store = self.store()
         keys = sorted({(entity, key) for entity, key, _, _ in reference.rows})
         shards = [int(one) for one in shard_of(hash_strings([key for _, key in keys]), SHARDS)]
         stored = 0

@@ -368,6 +368,6 @@ def test_no_broker_answers(world: World) -> None:
 
 
 def test_no_redis_answers_at_the_start(world: World) -> None:
-    error = world.start_thread(redis="redis://127.0.0.1:1/0").ended()
+    error = world.start_thread(redis='url = "redis://127.0.0.1:1/0"').ended()
     assert isinstance(error, ConfigurationError)
     assert str(error).startswith("redis.url: ")

@@ -6,23 +6,27 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.chaos import job
 from tests.chaos.world import World
 from tests.servers.process import wait_until
 
-ROUNDS = 16
+EVENTS_A_ROUND = 1_000
 
 
+@pytest.mark.parametrize(
+    "rounds", [16, pytest.param(100, marks=[pytest.mark.long, pytest.mark.timeout(900)])]
+)
 def test_a_storm_of_rebalances_changes_nothing(
-    kafka: str, redis_url: str, tmp_path: Path, make_topic: Callable[..., str]
+    rounds: int, kafka: str, redis_url: str, tmp_path: Path, make_topic: Callable[..., str]
 ) -> None:
     rng = random.Random(4)
-    sent = list(job.events(16_000, seed=9))
-    each = len(sent) // ROUNDS
+    sent = list(job.events(rounds * EVENTS_A_ROUND, seed=9))
     with World(kafka, redis_url, tmp_path, make_topic) as world:
         workers = {0: world.start_thread(0)}
-        for number in range(ROUNDS):
-            world.produce(sent[number * each : (number + 1) * each])
+        for number in range(rounds):
+            world.produce(sent[number * EVENTS_A_ROUND : (number + 1) * EVENTS_A_ROUND])
             ordinal = rng.randrange(1, 4)
             if ordinal in workers:
                 workers.pop(ordinal).stop()
