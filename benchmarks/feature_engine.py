@@ -96,7 +96,7 @@ def measure(keys: int, events: int) -> dict[str, float]:
         engine.run(engine.prepare(batch))
     cost = (time.process_time() - begin) / events * 1e6
     memory = engine.memory_bytes()
-    rows = engine.take_dirty().data
+    rows = [row for run in engine.take_dirty() for row in run.rows]
     return {
         "keys": keys,
         "events": events,

@@ -6,7 +6,8 @@ matrices = engine.run(prepared)      one kernel pass a group: read every window,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from features.keys import KeyTable
 from features.plan import Group, Plan
 from features.prepared import (
     NO_EVENTS,
-    DirtyRows,
+    DirtyRun,
     EntityKeys,
     GroupEvents,
     Part,
@@ -317,33 +318,36 @@ class FeatureEngine:
         table.loaded[slots] = True
         table.read_at[slots] = read_at_us
 
-    def take_dirty(self) -> DirtyRows:
+    def take_dirty(self) -> list[DirtyRun]:
         """Encode every row touched since the last take."""
-        dirty = DirtyRows([], [], [], [], [], [], [])
-        for state in self._groups:
-            which = np.flatnonzero(state.rows.dirty[: int(state.meta[k.NROWS])])
-            if not len(which):
-                continue
-            table = self._keys[state.group.entity]
-            which = which[np.lexsort((table.shards[state.rows.slot[which]], state.rows.part[which]))]
-            out, ends = state.encode(which)
-            state.rows.dirty[which] = 0
-            slots = state.rows.slot[which]
-            table.loaded[slots] = True
-            whole = out[: ends[-1]].tobytes()
-            cuts = ends.tolist()
-            rows = [whole[a:b] for a, b in zip([0, *cuts[:-1]], cuts, strict=True)]
-            if any(state.group.text_tokens):
-                tokens = [state.text_tokens(row) for row in which.tolist()]
-                rows = [with_texts(row, mine, self._texts) for row, mine in zip(rows, tokens, strict=True)]
-            dirty.data.extend(rows)
-            dirty.entity.extend([state.group.entity] * len(which))
-            dirty.source.extend([state.group.source] * len(which))
-            dirty.key.extend([table.texts[slot] for slot in slots.tolist()])
-            dirty.partition.extend(state.rows.part[which].tolist())
-            dirty.shard.extend(table.shards[slots].tolist())
-            dirty.stamp.extend(state.rows.stamp[which].tolist())
-        return dirty
+        return [run for state in self._groups for run in self._dirty_runs(state)]
+
+    def _dirty_runs(self, state: GroupState) -> Iterator[DirtyRun]:
+        which = np.flatnonzero(state.rows.dirty[: int(state.meta[k.NROWS])])
+        if not len(which):
+            return
+        group, table = state.group, self._keys[state.group.entity]
+        which = which[np.lexsort((table.shards[state.rows.slot[which]], state.rows.part[which]))]
+        rows = self._encoded(state, which)
+        state.rows.dirty[which] = 0
+        slots = state.rows.slot[which]
+        table.loaded[slots] = True
+        keys = [table.texts[slot] for slot in slots.tolist()]
+        places = np.stack([state.rows.part[which], table.shards[slots]])
+        starts = np.flatnonzero((np.diff(places, prepend=-1) != 0).any(axis=0)).tolist()
+        for start, end in pairwise([*starts, len(rows)]):
+            partition, shard = places[:, start].tolist()
+            yield DirtyRun(group.entity, group.source, partition, shard, keys[start:end], rows[start:end])
+
+    def _encoded(self, state: GroupState, which: Ints) -> list[bytes]:
+        out, ends = state.encode(which)
+        whole = out[: ends[-1]].tobytes()
+        cuts = ends.tolist()
+        rows = [whole[a:b] for a, b in zip([0, *cuts[:-1]], cuts, strict=True)]
+        if not any(state.group.text_tokens):
+            return rows
+        tokens = [state.text_tokens(row) for row in which.tolist()]
+        return [with_texts(row, mine, self._texts) for row, mine in zip(rows, tokens, strict=True)]
 
     def drop_all(self) -> None:
         """Forget all state."""

@@ -76,19 +76,15 @@ class Pass:
 
 
 @dataclass(slots=True)
-class DirtyRows:
-    """Rows touched since the last take, encoded; all lists have the same length.
+class DirtyRun:
+    """Rows of one entity, source, partition and shard, touched since the last take and encoded."""
 
-    Rows of one entity, source, partition and shard stand together.
-    """
-
-    entity: list[str]
-    key: list[str]
-    source: list[str]
-    partition: list[int]
-    shard: list[int]
-    stamp: list[int]
-    data: list[bytes]
+    entity: str
+    source: str
+    partition: int
+    shard: int
+    keys: list[str]
+    rows: list[bytes]
 
 
 class Texts(Sequence[str]):

@@ -12,7 +12,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,11 +21,11 @@ from features.cold_reads import ColdReader, LostWrites, NotOurs
 from features.errors import RetriableError
 from features.pending import PendingRows, Place, Rows
 from features.store.base import LOST, Flush, Manifest, Partition, Store
-from features.store.layout import slice_name
+from features.store.layout import slice_names
 
 if TYPE_CHECKING:
     from features.engine import FeatureEngine
-    from features.prepared import DirtyRows, Prepared
+    from features.prepared import DirtyRun, Prepared
 
 __all__ = ["LostWrites", "NotOurs", "Position", "SliceState", "StateSettings"]
 
@@ -265,7 +264,7 @@ class SliceState:
 
     def _take_dirty(self) -> list[Staged]:
         dirty = self._engine.take_dirty()
-        return [] if self.degraded else _by_place(dirty)
+        return [] if self.degraded else [_staged(run) for run in dirty]
 
     def _add_all(self, staged: list[Staged]) -> None:
         """Rows as of what is committed now."""
@@ -366,16 +365,7 @@ class SliceState:
                     self._pending.restore((flush.partition, flush.shard))
 
 
-def _by_place(dirty: DirtyRows) -> list[Staged]:
-    """Rows named as the store names them, by partition and shard."""
-    runs = list(zip(dirty.entity, dirty.source, dirty.partition, dirty.shard, strict=True))
-    starts = [at for at, run in enumerate(runs) if not at or run != runs[at - 1]]
-    out = []
-    for start, end in pairwise([*starts, len(runs)]):
-        entity, source, partition, shard = runs[start]
-        prefix = slice_name(entity, "").decode()
-        data = dirty.data[start:end]
-        names = [(prefix + key).encode() for key in dirty.key[start:end]]
-        rows = dict(zip(names, data, strict=True))
-        out.append(((Partition(source, partition), shard), rows, sum(map(len, data))))
-    return out
+def _staged(run: DirtyRun) -> Staged:
+    """Rows named as the store names them."""
+    rows = dict(zip(slice_names(run.entity, run.keys), run.rows, strict=True))
+    return (Partition(run.source, run.partition), run.shard), rows, sum(map(len, run.rows))

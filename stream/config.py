@@ -157,7 +157,7 @@ class Worker(Struct, frozen=True, kw_only=True):
     ordinal: Number of this worker among those of the group, kept over restarts; makes its transactional id.
     start: Where a group without offsets begins: `earliest` or `latest`.
     batch_size: Most events of one unit of work.
-    linger_ms: How long to wait for a first event before looking at anything else.
+    linger_ms: How long to wait for more while events wait for a slower partition; in the Faust face, for a batch.
     order_wait_ms: How long to wait for a silent partition so that inputs are merged by event time.
     shards: Shards of the state in Redis; changing it starts a new namespace.
     memory_limit_mb: Cache of state in this worker.
@@ -183,7 +183,7 @@ class Worker(Struct, frozen=True, kw_only=True):
     shards: Annotated[int, Meta(ge=1, le=16384)] = 16
     memory_limit_mb: Positive = 1024
     pending_limit_mb: Positive = 64
-    flush_interval_ms: Annotated[int, Meta(ge=1, le=2000)] = 500
+    flush_interval_ms: Annotated[int, Meta(ge=1, le=2000)] = 1000
     foreign_max_age_ms: Positive = 5000
     on_redis_loss: Literal["wait", "degrade"] = "wait"
     max_value_bytes: Positive = 1 << 20

@@ -30,6 +30,7 @@ from stream.swap import Swapper, Watched
 
 _log = logger("worker")
 INTERRUPTED = 130
+_GC_THRESHOLDS = (50_000, 20, 50)
 
 
 def run_worker(config_file: Path, ordinal: int | None = None) -> int:
@@ -126,9 +127,8 @@ def _until_stopped(worker: Worker) -> int:
         _log.info("stopping", signal=signal.Signals(number).name)
         worker.stop()
 
-    # What is there now stays: the collector need not look through it again with every few batches.
-    gc.collect()
-    gc.freeze()
+    # Batches are lists and columns without cycles, thousands of objects each: look for cycles seldom.
+    gc.set_threshold(*_GC_THRESHOLDS)
     before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         worker.run()

@@ -55,6 +55,19 @@ def slice_name(entity: str, key: str) -> bytes:
     return f"{entity}:{key}".encode()
 
 
+def slice_names(entity: str, keys: Sequence[str]) -> list[bytes]:
+    """The names of many, in a fraction of the time.
+
+    >>> slice_names("card", ["c-1", "c-2"])
+    [b'card:c-1', b'card:c-2']
+    """
+    # One text of all, cut where no key can have a cut of its own.
+    prefix, joined = f"{entity}:", "\n".join(keys)
+    if joined.count("\n") != len(keys) - 1:
+        return [slice_name(entity, key) for key in keys]
+    return (prefix + joined.replace("\n", f"\n{prefix}")).encode().split(b"\n")
+
+
 def stamp_of(row: bytes) -> int:
     """The stamp of an encoded row: the offset of the last event folded, plus one.
 

@@ -5,6 +5,8 @@ Inside a unit of work it would hold up the whole group.
 
 from __future__ import annotations
 
+import gc
+
 import numpy as np
 
 from features.batch import Column, MicroBatch, SourceBatch
@@ -19,20 +21,23 @@ def warm_up(plan: Plan, shards: int) -> None:
     engine = FeatureEngine(plan, shards=shards)
     prepared = engine.prepare(MicroBatch(parts))
     engine.run(prepared)
-    rows = engine.take_dirty()
+    dirty = engine.take_dirty()
     engine.drop_all()
     prepared = engine.prepare(MicroBatch(parts))
-    columns = list(zip(rows.entity, rows.source, rows.partition, rows.data, strict=True))
     for keys in engine.entity_keys(prepared):
         if len(keys.slots):
             slot = int(keys.slots[0])
             own = [
-                (slot, source, number, data)
-                for entity, source, number, data in columns
-                if entity == keys.entity
+                (slot, run.source, run.partition, row)
+                for run in dirty
+                for row in run.rows
+                if run.entity == keys.entity
             ]
             engine.load(keys.entity, keys.slots, own, set(), 0)
     engine.fold(prepared)
+    # Compiled code and modules stay: the garbage collector need not look through them again.
+    gc.collect()
+    gc.freeze()
 
 
 def _one_event(source: Source, position: int) -> SourceBatch:

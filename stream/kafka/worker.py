@@ -34,6 +34,7 @@ from stream.scorer import Scorer
 
 _log = logger("worker")
 _IDLE = 0.1
+_QUIET = 0.05
 _FIRST_WAIT = 0.1
 _LONGEST_WAIT = 5.0
 _DRAIN_SECONDS = 10.0
@@ -285,7 +286,8 @@ class Worker:
         size, running = self._settings.batch_size, self._delivering
         fetched, self._ahead = self._ahead or Fetched(), None
         if running is None and not fetched.count:
-            self._consumer.fetch(1, max(self._settings.linger_ms / 1000, 0.001), fetched)
+            waits = self._settings.linger_ms / 1000 if self._sequencer.holds else _QUIET
+            self._consumer.fetch(1, max(waits, 0.001), fetched)
         while running is not None and not running.done() and fetched.count < size and not fetched.rebalanced:
             self._consumer.fetch(size - fetched.count, 0.001, fetched)
         if fetched.count < size and not fetched.rebalanced and (fetched.count or running is not None):

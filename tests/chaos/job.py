@@ -230,9 +230,11 @@ def reference(messages: list[Produced]) -> Reference:
             for record in encoder.alerts(decisions, 0):
                 alert = msgspec.json.decode(record.value or b"")
                 out.alerts[partition, alert["source"]["offset"]] = alert
-        dirty = job.engine.take_dirty()
-        columns = (dirty.entity, dirty.key, dirty.source, dirty.partition, dirty.data)
-        out.rows |= {(e, k, s, p): data for e, k, s, p, data in zip(*columns, strict=True)}
+        out.rows |= {
+            (run.entity, key, run.source, run.partition): row
+            for run in job.engine.take_dirty()
+            for key, row in zip(run.keys, run.rows, strict=True)
+        }
         job.engine.drop_all()
     return out
 

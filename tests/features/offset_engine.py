@@ -14,6 +14,7 @@ import numpy as np
 
 from features.batch import Bools, Ints
 from features.compile import compile_plan
+from features.prepared import DirtyRun
 from features.spec import Aggregation, Definitions, Entity, FeatureView, Field, Source
 
 SHARDS = 3
@@ -145,14 +146,11 @@ class OffsetEngine:
 
     def take_dirty(self) -> Any:
         rows, self.dirty = list(self.dirty), {}
-        return SimpleNamespace(
-            entity=[row[0] for row in rows],
-            key=[row[1] for row in rows],
-            source=[row[2] for row in rows],
-            partition=[row[3] for row in rows],
-            shard=[shard_of(row[0], row[1]) for row in rows],
-            data=[encode(self.rows[row]) for row in rows],
-        )
+        return [
+            DirtyRun(entity, source, partition, shard_of(entity, key), [key], [encode(self.rows[row])])
+            for row in rows
+            for entity, key, source, partition in [row]
+        ]
 
     def drop_all(self) -> None:
         for state in (self.rows, self.dirty, self.loaded, self.read_at, self.foreign):

@@ -11,6 +11,7 @@ from features.batch import MicroBatch, SourceBatch
 from features.compile import compile_plan
 from features.engine import FeatureEngine
 from features.spec import Aggregation, Definitions, Entity, FeatureView, Field, Source
+from features.store.layout import stamp_of
 
 SECOND = 1_000_000
 EPOCH = 1_700_000_000 * SECOND
@@ -59,6 +60,10 @@ def run(engine: FeatureEngine, events: MicroBatch) -> Any:
     return engine.run(engine.prepare(events))["tx"].values
 
 
+def rows_by_key(engine: FeatureEngine) -> dict[str, bytes]:
+    return {key: row for run in engine.take_dirty() for key, row in zip(run.keys, run.rows, strict=True)}
+
+
 def everything_stored(_source: str, _partition: int) -> np.ndarray[Any, np.dtype[np.int64]]:
     return np.full(16, 10**9, np.int64)
 
@@ -66,7 +71,7 @@ def everything_stored(_source: str, _partition: int) -> np.ndarray[Any, np.dtype
 def test_a_card_with_a_hundred_events_in_thirty_days_takes_at_most_a_kibibyte() -> None:
     engine = FeatureEngine(PLAN)
     run(engine, batch(["c"] * 100))
-    assert len(engine.take_dirty().data[0]) <= 1024
+    assert len(engine.take_dirty()[0].rows[0]) <= 1024
 
 
 def test_peeking_says_what_running_would_and_changes_nothing() -> None:
@@ -75,7 +80,7 @@ def test_peeking_says_what_running_would_and_changes_nothing() -> None:
     engine.take_dirty()
     following = batch(["a"], first=20)
     peeked = engine.peek(engine.prepare(following))["tx"].values
-    assert engine.take_dirty().data == []
+    assert engine.take_dirty() == []
     np.testing.assert_array_equal(peeked, run(engine, following))
 
 
@@ -85,8 +90,8 @@ def test_an_event_below_the_stamp_is_not_folded_again() -> None:
     run(engine, events)
     before = engine.take_dirty()
     engine.fold(engine.prepare(events))
-    assert engine.take_dirty().data == []
-    assert before.stamp == [10]
+    assert engine.take_dirty() == []
+    assert [stamp_of(row) for run in before for row in run.rows] == [10]
 
 
 def test_folding_makes_the_same_rows_as_running() -> None:
@@ -95,15 +100,14 @@ def test_folding_makes_the_same_rows_as_running() -> None:
         events = batch(["a", "b", "c"] * 10, first=first)
         run(scored, events)
         muted.fold(muted.prepare(events))
-    assert scored.take_dirty().data == muted.take_dirty().data
+    assert rows_by_key(scored) == rows_by_key(muted)
 
 
 def test_only_idle_stored_keys_are_evicted_and_come_back_unchanged() -> None:
     engine, kept = FeatureEngine(PLAN), FeatureEngine(PLAN)
     run(engine, batch(["old", "new"] * 5))
     run(kept, batch(["old", "new"] * 5))
-    dirty = engine.take_dirty()
-    stored = dict(zip(dirty.key, dirty.data, strict=True))
+    stored = rows_by_key(engine)
     run(engine, batch(["new"], first=10))
     run(kept, batch(["new"], first=10))
     assert engine.evict(0, lambda _s, _p: np.zeros(16, np.int64)) == 0
@@ -133,8 +137,7 @@ def test_other_partitions_slices_are_summed_replaced_and_stamped() -> None:
     rows = {}
     for first in (0, 30):
         run(other, batch(["x"] * 30, first=first, gap=1, partition=1))
-        dirty = other.take_dirty()
-        rows[first] = dict(zip(dirty.key, dirty.data, strict=True))
+        rows[first] = rows_by_key(other)
     engine = FeatureEngine(plan)
     seen = []
     for first in (0, 30):
@@ -157,8 +160,8 @@ def test_any_amount_survives_the_bytes(amount: float) -> None:
     events = batch(["a", "a"])
     events.parts[0].columns["amount"] = np.array([amount, 5.0])
     run(engine, events)
-    dirty = engine.take_dirty()
+    stored = rows_by_key(engine)
     prepared = again.prepare(batch(["a"], first=2))
     keys = again.entity_keys(prepared)[0]
-    again.load("card", keys.slots, [(int(keys.slots[0]), "tx", 0, dirty.data[0])], set(), 1)
+    again.load("card", keys.slots, [(int(keys.slots[0]), "tx", 0, stored["a"])], set(), 1)
     np.testing.assert_array_equal(again.run(prepared)["tx"].values, run(engine, batch(["a"], first=2)))

@@ -107,7 +107,7 @@ def test_distinct_past_capacity_stays_near_the_truth() -> None:
 def test_a_row_of_another_format_is_refused() -> None:
     made = engine(Aggregation(function="count"))
     made.run(made.prepare(batch(["a"], [1])))
-    row = made.take_dirty().data[0]
+    row = made.take_dirty()[0].rows[0]
     other = engine(Aggregation(function="count"))
     prepared = other.prepare(batch(["a"], [2], first=1))
     slots = other.entity_keys(prepared)[0].slots

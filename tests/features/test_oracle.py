@@ -260,11 +260,9 @@ class Saved:
             ]
             self.engine.load(keys.entity, keys.slots[lacking], slices, set(), 0)
         found = self.engine.run(prepared)
-        dirty = self.engine.take_dirty()
-        for entity, key, source, partition, row in zip(
-            dirty.entity, dirty.key, dirty.source, dirty.partition, dirty.data, strict=True
-        ):
-            self.rows.setdefault((entity, key), {})[source, partition] = row
+        for dirty in self.engine.take_dirty():
+            for key, row in zip(dirty.keys, dirty.rows, strict=True):
+                self.rows.setdefault((dirty.entity, key), {})[dirty.source, dirty.partition] = row
         if forget:
             self.engine = FeatureEngine(self.engine.plan)
         return found
@@ -353,7 +351,7 @@ def test_past_capacity_windows_stay_within_their_bound(capacity: int) -> None:
             for p in rows
         ]
         found = engine.run(engine.prepare(to_batch(events, {("tx", 0): begin})))["tx"]
-        sizes.append(len(engine.take_dirty().data[0]))
+        sizes.append(len(engine.take_dirty()[0].rows[0]))
         for name, window in (("10m", 600), ("2h", 7200)):
             exact = np.minimum(np.arange(begin, begin + 4000) + 1, window)
             counts = found.column(f"tx_count_{name}_by_card")

@@ -77,6 +77,11 @@ def test_the_stamp_is_read_from_rows_as_the_engine_writes_them() -> None:
     ]
     part, _ = job.decoders()["tx"].decode(RawBatch.of("tx", raws))
     engine.run(engine.prepare(arrange([part])))
-    rows = engine.take_dirty()
-    assert [stamp_of(data) for data in rows.data] == list(rows.stamp)
-    assert {data[0] for data in rows.data} == {STATE_FORMAT}
+    dirty = engine.take_dirty()
+    rows = [row for run in dirty for row in run.rows]
+    last = {key: int(offset) + 1 for key, offset in zip(part.columns["card"], part.offset, strict=True)}
+    cards = {
+        key: row for run in dirty if run.entity == "card" for key, row in zip(run.keys, run.rows, strict=True)
+    }
+    assert {key: stamp_of(row) for key, row in cards.items()} == last
+    assert {row[0] for row in rows} == {STATE_FORMAT}
