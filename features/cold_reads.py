@@ -80,14 +80,21 @@ class ColdReader:
         self._shared: dict[str, bool] = {}
         self._foreign: dict[str, list[Partition]] = {}
         self._seen: dict[Partition, Ints] = {}
+        self._as_of = 0
+        self.session = 0
+        self.recovered_ms = 0
         self.keys_read = 0
         self.foreign_read: list[ForeignSlice] = []
+        self.stale_shards: dict[str, set[int]] = {}
+        self.missing: dict[str, list[str]] = {}
         self.keys_of_batch: list[EntityKeys] = []
 
     def own(self, owned: Mapping[Partition, OwnedPartition]) -> None:
         """From now on these partitions are ours; all others' slices are read only (PROTOCOL 6.1)."""
         self._owned = owned
         self._seen = {}
+        self.session += 1
+        self.recovered_ms = self._now_ms()
         for entity in {group.entity for group in self._engine.plan.groups}:
             feeding = [group for group in self._engine.plan.groups if group.entity == entity]
             self._foreign[entity] = [
@@ -100,6 +107,11 @@ class ColdReader:
             together = local and self._co_located({group.source for group in feeding})
             self._shared[entity] = bool(self._foreign[entity]) and not together
 
+    @property
+    def owned(self) -> Mapping[Partition, OwnedPartition]:
+        """The partitions that are ours."""
+        return self._owned
+
     def _partitions_of(self, source: str) -> list[Partition]:
         return [Partition(source, number) for number in range(self._partitions[source])]
 
@@ -110,8 +122,8 @@ class ColdReader:
 
     def load(self, prepared: Prepared) -> None:
         """Read keys that are not in the cache, and others' slices that were read too long ago."""
-        self.foreign_read = []
-        now_us = self._now_ms() * 1000
+        self._begin()
+        now_us = self._as_of * 1000
         wanted = []
         self.keys_of_batch = [
             keys for keys in self._engine.entity_keys(prepared) if keys.entity in self._shared
@@ -124,13 +136,21 @@ class ColdReader:
                 wanted.append(self._wanted(keys, lacking))
         self._read(wanted, now_us)
 
+    def _begin(self) -> None:
+        """What the journal tells of a unit of work: others' slices read, shards too old, keys left out."""
+        self._as_of = self._now_ms()
+        self.foreign_read, self.stale_shards, self.missing = [], {}, {}
+
     def leave_out(self, prepared: Prepared) -> None:
         """The store is away: a key without rows is read as missing and not folded (PROTOCOL 5.7)."""
+        self._begin()
         self.keys_of_batch = [
             keys for keys in self._engine.entity_keys(prepared) if keys.entity in self._shared
         ]
         for keys in self.keys_of_batch:
             lacking = keys.slots[~keys.loaded]
+            if len(lacking):
+                self.missing[keys.entity] = [keys.keys[row] for row in np.flatnonzero(~keys.loaded).tolist()]
             for group in self._engine.plan.groups:
                 if group.entity == keys.entity:
                     slot = prepared.passes[group.index].slot
@@ -141,7 +161,10 @@ class ColdReader:
         return _Wanted(keys, np.flatnonzero(lacking), foreign)
 
     def load_for_replay(self, prepared: Prepared) -> None:
-        """Read keys without a row that have an event at or above the base (PROTOCOL 5.5)."""
+        """Read keys without a row that have an event at or above the base (PROTOCOL 5.5).
+
+        Others' slices of them count as read long ago: the first unit of work reads them again, for the journal.
+        """
         wanted = []
         for keys in self._engine.entity_keys(prepared):
             lacking = np.zeros(len(keys.slots), np.bool_)
@@ -152,7 +175,7 @@ class ColdReader:
             lacking &= ~keys.loaded
             if lacking.any():
                 wanted.append(self._wanted(keys, lacking))
-        self._read(wanted, self._now_ms() * 1000)
+        self._read(wanted, 0)
 
     def _above_base(self, prepared: Prepared, group: int, shards: Ints) -> tuple[Ints, Bools]:
         """Key place of each event of a group, and whether its offset is at or above the base of its slice."""
@@ -175,15 +198,21 @@ class ColdReader:
         }
 
     def stale(self, entity: str, shards: Ints, max_age_ms: int) -> Bools:
-        """For keys in these shards, whether another owner's slices are older than the bound (PROTOCOL 6.1)."""
+        """For keys in these shards, whether another owner's slices were older than the bound (PROTOCOL 6.1).
+
+        As of when the batch was loaded, so that all of its events are told the same.
+        """
         if not self._shared.get(entity):
             return np.zeros(len(shards), np.bool_)
-        oldest = self._now_ms() - max_age_ms
+        oldest = self._as_of - max_age_ms
         late = np.zeros(int(shards.max(initial=0)) + 1, np.bool_)
         for partition in self._foreign[entity]:
             seen = self._seen.get(partition)
             late |= True if seen is None else seen[: len(late)] < oldest
-        return late[shards]
+        found: Bools = late[shards]
+        if found.any():
+            self.stale_shards.setdefault(entity, set()).update(shards[found].tolist())
+        return found
 
     def _read(self, wanted: list[_Wanted], now_us: int) -> None:
         if not wanted:

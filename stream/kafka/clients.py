@@ -59,7 +59,7 @@ def connect(
         delivery.open()
         flusher.start()
         room = preflight.message_room(config.topics.dead_letters)
-        journal = Journal(worker_name(config), scorer) if config.topics.journal else None
+        journal = Journal(worker_name(config), scorer, state.cold) if config.topics.journal else None
         desk = Desk(scorer, state, decoders, config.topics, room, journal)
         positions = Positions(consumer, state, sources, worker.start)
         yield Clients(state, desk, flusher, consumer, delivery, positions)

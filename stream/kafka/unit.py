@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -101,20 +102,20 @@ class Desk:
         for matrix in matrices.values():
             self._state.flag(prepared, matrix)
         decisions = self._scorer.decide(matrices.values())
-        outputs = self._outputs(decisions, decoded.letters)
+        scored = time.time_ns() // 1000
+        outputs = self._outputs(decisions, decoded.letters, scored)
         if self._journal is not None:
-            entry = self._journal.record(decoded.batch, self._state.cold.foreign_read)
-            outputs.append((self._topics.journal, [entry]))
+            outputs.append((self._topics.journal, [self._journal.record(decoded.batch, scored)]))
         return Unit(decoded, decisions, outputs)
 
-    def _outputs(self, decisions: Sequence[Decisions], letters: Sequence[DeadLetter]) -> Outputs:
+    def _outputs(self, decisions: Sequence[Decisions], letters: Sequence[DeadLetter], scored: int) -> Outputs:
         topics = self._topics
         alerts: list[Record] = []
         log: list[Record] = []
         for one in decisions:
-            alerts += self._encoder.alerts(one)
+            alerts += self._encoder.alerts(one, scored)
             if topics.decisions:
-                log += self._encoder.decisions(one)
+                log += self._encoder.decisions(one, scored)
         out = [
             (topics.alerts, alerts),
             (topics.decisions, log),
