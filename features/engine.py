@@ -21,10 +21,8 @@ from features.key_texts import key_texts
 from features.keys import KeyTable
 from features.plan import Group, Plan
 from features.prepared import (
-    NO_EVENTS,
     DirtyRun,
     EntityKeys,
-    GroupEvents,
     Part,
     Pass,
     Prepared,
@@ -73,7 +71,7 @@ class FeatureEngine:
             for state in self._groups:
                 if state.group.entity == entity:
                     state.reserve_keys(table.count)
-        passes = {state.group.index: self._pass(state.group, parts, keys) for state in self._groups}
+        passes = {state.group.index: self._pass(state.group, parts) for state in self._groups}
         return Prepared(batch, parts, keys, passes)
 
     def _part(self, batch: SourceBatch) -> Part:
@@ -92,7 +90,7 @@ class FeatureEngine:
                 made.slots[entity] = self._keys[entity].slots(hashes, texts)
         return made
 
-    def _pass(self, group: Group, parts: Mapping[str, Part], keys: Mapping[str, Ints]) -> Pass:
+    def _pass(self, group: Group, parts: Mapping[str, Part]) -> Pass:
         taken = []
         for name, part in parts.items():
             reads = name in self._readers and len(self._outputs[group.index, name].kind) > 0
@@ -101,6 +99,7 @@ class FeatureEngine:
         n = sum(len(part.batch) for _, part, _ in taken)
         zeros = [np.zeros(n, np.int64) for _ in range(5)]
         made = Pass(
+            group.entity,
             zeros[0],
             zeros[1],
             zeros[2],
@@ -113,7 +112,6 @@ class FeatureEngine:
             np.zeros(n, np.bool_),
             np.full(n, -1, np.int64),
             np.zeros(n, np.int64),
-            NO_EVENTS,
         )
         order = np.zeros(n, np.int64)
         at = 0
@@ -125,9 +123,6 @@ class FeatureEngine:
             at = rows.stop
         if len(taken) > 1 or (n > 1 and (np.diff(order) < 0).any()):
             reorder(made, np.argsort(order, kind="stable"))
-        chosen = made.folds & (made.slot >= 0)
-        place = np.searchsorted(keys[group.entity], made.slot[chosen])
-        made.events = GroupEvents(made.offset[chosen], made.part[chosen], place)
         return made
 
     def _fill(self, made: Pass, rows: slice, group: Group, name: str, part: Part) -> None:

@@ -52,14 +52,18 @@ class Prepared:
     passes: dict[int, Pass]
 
     def group_events(self, group: int) -> GroupEvents:
-        """The events that fold into a group."""
-        return self.passes[group].events
+        """The events that fold into a group; needed where a replay looks at single events."""
+        made = self.passes[group]
+        chosen = made.folds & (made.slot >= 0)
+        place = np.searchsorted(self.keys[made.entity], made.slot[chosen])
+        return GroupEvents(made.offset[chosen], made.part[chosen], place)
 
 
 @dataclass(slots=True)
 class Pass:
     """Events of one group in scoring order, as the kernel takes them."""
 
+    entity: str
     slot: Ints
     part: Ints
     offset: Ints
@@ -72,7 +76,6 @@ class Pass:
     folds: Bools
     reader: Ints
     row: Ints
-    events: GroupEvents
 
 
 @dataclass(slots=True)
@@ -123,11 +126,8 @@ def cut(made: Pass, at: slice | Ints) -> Pass:
         for name in ("slot", "part", "offset", "t", "position", "hid", "bits", "folds", "reader", "row")
     }
     return Pass(
+        entity=made.entity,
         **one,
         v=np.ascontiguousarray(made.v[:, at]),
         k=np.ascontiguousarray(made.k[:, at]),
-        events=made.events,
     )
-
-
-NO_EVENTS = GroupEvents(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64))

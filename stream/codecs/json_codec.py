@@ -117,7 +117,7 @@ def _join(values: list[bytes | None], max_bytes: int) -> bytes | None:
         return None if stripped == values else _join(stripped, max_bytes)
     if not joined.isascii() and not _is_utf8(joined):
         return None
-    opened = joined.count(b"{") + joined.count(b"[")
+    opened = np.count_nonzero(array == ord("{")) + np.count_nonzero(array == ord("["))
     if opened - len(values) >= MAX_DEPTH and any(map(nested_too_deeply, values)):  # type: ignore[arg-type]
         return None
     return joined

@@ -5,8 +5,9 @@ PROTOCOL numbers are those of docs/concepts/protocol/rules.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -155,28 +156,17 @@ class InputConsumer:
             raise sort(error, f"consuming {place}")
 
     def _add(self, messages: list[Any], out: Fetched, limits: Mapping[Place, int] | None) -> None:
-        last: dict[Place, Any] = {(message.topic(), message.partition()): message for message in messages}
-        kept = messages
-        if limits is not None or not self._expected(messages):
-            kept = [message for message in messages if self._wanted(message, out, limits)]
-            used = {(message.topic(), message.partition()): message for message in kept}
-        else:
-            used = last
-        for place, message in last.items():
-            self._cursors[place] = max(self._cursors.get(place, 0), message.offset() + 1)
-        for place, message in used.items():
-            epoch = message.leader_epoch()
-            out.reached[place] = Reached(message.offset() + 1, -1 if epoch is None else epoch)
-        topics = {topic for topic, _ in used}
-        for topic in topics:
-            own = kept if len(topics) == 1 else [message for message in kept if message.topic() == topic]
-            _append(out.raw.setdefault(topic, RawBatch(topic)), own)
-        out.count += len(kept)
-
-    def _expected(self, messages: list[Any]) -> bool:
-        """Whether no message stands below its partition's cursor; checked on the first of each partition."""
-        first = {(message.topic(), message.partition()): message for message in reversed(messages)}
-        return all(message.offset() >= self._cursors.get(place, 0) for place, message in first.items())
+        for place, run in _stretches(messages):
+            if limits is not None or run[0].offset() < self._cursors.get(place, 0):
+                kept = [message for message in run if self._wanted(message, out, limits)]
+            else:
+                kept = run
+            self._cursors[place] = max(self._cursors.get(place, 0), run[-1].offset() + 1)
+            if kept:
+                _append(out.raw.setdefault(place[0], RawBatch(place[0])), kept)
+                epoch = kept[-1].leader_epoch()
+                out.reached[place] = Reached(kept[-1].offset() + 1, -1 if epoch is None else epoch)
+                out.count += len(kept)
 
     def _wanted(self, message: Any, out: Fetched, limits: Mapping[Place, int] | None) -> bool:
         place = (message.topic(), message.partition())
@@ -236,8 +226,17 @@ class InputConsumer:
         self.client.close()
 
 
+def _stretches(messages: list[Any]) -> Iterator[tuple[Place, list[Any]]]:
+    """Neighbours of one topic and partition; offsets rise inside of each."""
+    start = 0
+    for place, run in groupby([(message.topic(), message.partition()) for message in messages]):
+        end = start + sum(1 for _ in run)
+        yield place, messages[start:end]
+        start = end
+
+
 def _append(batch: RawBatch, messages: list[Any]) -> None:
-    batch.partitions += [message.partition() for message in messages]
+    batch.partitions += [messages[0].partition()] * len(messages)
     batch.offsets += [message.offset() for message in messages]
     batch.timestamps_ms += [message.timestamp()[1] for message in messages]
     batch.keys += [message.key() for message in messages]
