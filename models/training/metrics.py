@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
+from sklearn.metrics import precision_recall_curve, roc_curve
 
 from features.batch import Floats, Ints
+from models import ranking
 from models.training.settings import CostSettings
 
 Labels = NDArray[np.int8]
@@ -19,17 +20,18 @@ DAY = 86_400_000_000
 
 
 def roc_auc(label: Labels, score: Floats) -> float:
-    """Area under the ROC curve: how often a bad event scores above a good one.
+    """Area under the ROC curve: how often a bad event scores above a good one; NaN with one class only.
 
     >>> roc_auc(np.array([0, 0, 1], dtype=np.int8), np.array([0.1, 0.4, 0.3]))
     0.5
     """
-    return float(roc_auc_score(label, score))
+    area = ranking.area_under_roc(*ranking.ranking(label, score))
+    return float("nan") if area is None else area
 
 
 def average_precision(label: Labels, score: Floats) -> float:
-    """Mean of precision over the recalls reached, the area under the precision-recall steps."""
-    return float(average_precision_score(label, score))
+    """Mean of precision over the recalls reached, the area under the precision-recall steps; 0 without a bad event."""
+    return ranking.average_precision(*ranking.ranking(label, score)) or 0.0
 
 
 def card_precision(
@@ -45,19 +47,16 @@ def card_precision(
     1.0
     """
     days = time // day
-    found = np.empty(0, dtype=np.int64)
-    shares = []
-    for today in np.unique(days):
-        rows = np.flatnonzero((days == today) & ~np.isin(card, found))
+    found = ranking.CardPrecision(k)
+    for today in np.unique(days).tolist():
+        rows = np.flatnonzero(days == today)
         cards, place = np.unique(card[rows], return_inverse=True)
         best = np.full(len(cards), -np.inf)
         np.maximum.at(best, place, score[rows])
-        bad = np.zeros(len(cards), dtype=np.int8)
-        np.maximum.at(bad, place, label[rows])
-        top = np.argsort(-best, kind="stable")[:k]
-        shares.append(float(bad[top].sum()) / k)
-        found = np.concatenate([found, cards[top][bad[top] == 1]])
-    return float(np.mean(shares)) if shares else 0.0
+        bad = np.zeros(len(cards), dtype=np.bool_)
+        np.logical_or.at(bad, place, label[rows] > 0)
+        found.add_day(cards.tolist(), best, bad)
+    return found.value or 0.0
 
 
 def attainable_card_precision(card: Ints, time: Ints, label: Labels, k: int = 100, day: int = DAY) -> float:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import msgspec
 import numpy as np
 import polars as pl
 
-from stream.backtest.outcomes import DAY, Outcome, outcome
+from stream.backtest.outcomes import Outcome, outcome_of
+from stream.backtest.tally import Tally
 
 
 class Overlap(msgspec.Struct, frozen=True):
@@ -42,79 +45,109 @@ class SweepPoint(msgspec.Struct, frozen=True):
     value: float
 
 
+class Overlaps:
+    """Alerts by who raised them, counted part by part."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter(dict.fromkeys(Overlap.__struct_fields__, 0))
+
+    def add(self, a: pl.DataFrame, b: pl.DataFrame) -> None:
+        """The same events decided by both settings, in the same order; ValueError otherwise."""
+        if a.height != b.height or not a["event_id"].equals(b["event_id"]):
+            raise ValueError(f"the settings scored different events: {a.height} and {b.height}")
+        in_a, in_b = a["alert"].to_numpy(), b["alert"].to_numpy()
+        bad = (a["label"].fill_null(0) > 0).to_numpy()
+        found = {
+            "both": in_a & in_b, "only_a": in_a & ~in_b, "only_b": ~in_a & in_b, "bad_both": in_a & in_b & bad,
+            "bad_only_a": in_a & ~in_b & bad, "bad_only_b": ~in_a & in_b & bad, "bad_neither": ~in_a & ~in_b & bad,
+            "decisions_changed": (a["decision"] != b["decision"]).to_numpy(),
+        }  # fmt: skip
+        self._counts.update({name: int(rows.sum()) for name, rows in found.items()})
+
+    def overlap(self) -> Overlap:
+        """All that was added."""
+        return Overlap(**self._counts)
+
+
 def overlap(a: pl.DataFrame, b: pl.DataFrame) -> Overlap:
-    """Compare alerts event by event. Both frames hold the same events; ValueError otherwise."""
-    joined = a.join(b, on=["source", "event_id"], how="full", suffix="_b", coalesce=True)
-    if joined.height != a.height or a.height != b.height:
-        raise ValueError(
-            f"the settings scored different events: {a.height} and {b.height}, {joined.height} in all"
-        )
-    in_a, in_b, bad = pl.col("alert"), pl.col("alert_b"), pl.col("label").fill_null(0) > 0
-    counts = joined.select(
-        both=(in_a & in_b).sum(),
-        only_a=(in_a & ~in_b).sum(),
-        only_b=(~in_a & in_b).sum(),
-        bad_both=(in_a & in_b & bad).sum(),
-        bad_only_a=(in_a & ~in_b & bad).sum(),
-        bad_only_b=(~in_a & in_b & bad).sum(),
-        bad_neither=(~in_a & ~in_b & bad).sum(),
-        decisions_changed=(pl.col("decision") != pl.col("decision_b")).sum(),
-    )
-    return Overlap(**counts.row(0, named=True))
+    """Compare alerts event by event. Both frames hold the same events in one order; ValueError otherwise."""
+    counted = Overlaps()
+    counted.add(a, b)
+    return counted.overlap()
+
+
+class Segments:
+    """Figures by the values of a column: the most frequent ones, the rest under `(others)`."""
+
+    def __init__(self, column: str, frequency: Counter[str], *, most: int = 20) -> None:
+        ranked = sorted(frequency, key=lambda name: (-frequency[name], name))
+        self._column = column
+        self._keep = ranked[:most]
+        self._names = self._keep + (["(others)"] if len(ranked) > most else [])
+        self._tallies = {name: (Tally(), Tally()) for name in self._names}
+
+    def add(self, side: int, frame: pl.DataFrame) -> None:
+        """Decisions of the first (0) or second (1) setting."""
+        text = texts_of(frame, self._column)
+        name = pl.select(pl.when(text.is_in(self._keep)).then(text).otherwise(pl.lit("(others)"))).to_series()
+        for one in name.unique().to_list():
+            self._tallies[one][side].add(frame.filter(name == one))
+
+    def segments(self, both: bool) -> list[Segment]:
+        """A line a value."""
+        return [
+            Segment(
+                name, outcome_of(self._tallies[name][0]), outcome_of(self._tallies[name][1]) if both else None
+            )
+            for name in self._names
+        ]
+
+
+def texts_of(frame: pl.DataFrame, column: str) -> pl.Series:
+    """A column as segment names."""
+    return frame[column].cast(pl.String).fill_null("(none)")
 
 
 def segments(a: pl.DataFrame, b: pl.DataFrame | None, column: str, *, most: int = 20) -> list[Segment]:
     """Figures by the values of a column, the most frequent first; the rest under `(others)`."""
-    names = a[column].cast(pl.String).fill_null("(none)").value_counts(sort=True)[column].to_list()
-    keep = set(names[:most])
-
-    def named(frame: pl.DataFrame) -> pl.DataFrame:
-        text = pl.col(column).cast(pl.String).fill_null("(none)")
-        return frame.with_columns(
-            pl.when(text.is_in(list(keep))).then(text).otherwise(pl.lit("(others)")).alias("_segment")
-        )
-
-    left, right = named(a), None if b is None else named(b)
-    shown = names[:most] + (["(others)"] if len(names) > most else [])
-    return [
-        Segment(
-            name,
-            outcome(left.filter(pl.col("_segment") == name)),
-            None if right is None else outcome(right.filter(pl.col("_segment") == name)),
-        )
-        for name in shown
-    ]
+    found = Segments(column, Counter(texts_of(a, column).to_list()), most=most)
+    for side, frame in enumerate(frame for frame in (a, b) if frame is not None):
+        found.add(side, frame)
+    return found.segments(b is not None)
 
 
 def sweep(frame: pl.DataFrame, *, points: int = 100, review_cost: float = 0.0) -> list[SweepPoint]:
-    """Threshold by threshold: alerts a day against value = money caught - review_cost * alerts.
+    """Threshold by threshold: alerts a day against value = money caught - review_cost * alerts."""
+    tally = Tally()
+    tally.add(frame)
+    return sweep_of(tally, points=points, review_cost=review_cost)
 
-    Thresholds are quantiles of the scores, so that the curve is even in alerts; one sort, no scoring.
+
+def sweep_of(tally: Tally, *, points: int = 100, review_cost: float = 0.0) -> list[SweepPoint]:
+    """The same from what was counted: scores are not computed again.
+
+    Thresholds are quantiles of the scores, so that the curve is even in alerts.
     """
-    if frame.is_empty():
+    score, sums = tally.ranking.table()
+    if not len(score):
         return []
-    ordered = frame.sort("score", descending=True)
-    score = ordered["score"].to_numpy()
-    label = ordered["label"].cast(pl.Float64).to_numpy()
-    money = ordered["exposure"].fill_null(0.0).to_numpy()
-    bad, good = np.cumsum(label > 0), np.cumsum(label == 0)
-    caught, wrong = np.cumsum(np.where(label > 0, money, 0.0)), np.cumsum(np.where(label == 0, money, 0.0))
-    days = max(1, int(frame["event_time"].dt.truncate(DAY).n_unique()))
-    ranks = np.unique(np.geomspace(1, len(score), points).astype(np.int64)) - 1
-    ends = np.unique(np.searchsorted(-score, -score[ranks], side="right") - 1)
+    events, good, bad, caught, wrong = np.cumsum(sums, axis=1)
+    days = max(1, len(tally.days))
+    ranks = np.unique(np.geomspace(1, events[-1], points).astype(np.int64))
+    ends = np.unique(np.searchsorted(events, ranks))
     return [
         SweepPoint(
             threshold=float(score[end]),
-            alerts_per_day=(int(end) + 1) / days,
+            alerts_per_day=float(events[end]) / days,
             precision=_ratio(bad[end], bad[end] + good[end]),
             recall=_ratio(bad[end], bad[-1]),
             money_caught=float(caught[end]),
             money_stopped_wrongly=float(wrong[end]),
-            value=float(caught[end]) - review_cost * (int(end) + 1),
+            value=float(caught[end] - review_cost * events[end]),
         )
         for end in ends
     ]
 
 
-def _ratio(part: np.int64, whole: np.int64) -> float | None:
+def _ratio(part: np.float64, whole: np.float64) -> float | None:
     return float(part / whole) if whole else None

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+
 import msgspec
 import numpy as np
 import polars as pl
 
-from stream.backtest.compare import Overlap, Segment, SweepPoint, overlap, segments, sweep
-from stream.backtest.outcomes import DAY, Outcome, outcome
+from stream.backtest.compare import Overlap, Overlaps, Segment, Segments, SweepPoint, sweep_of, texts_of
+from stream.backtest.outcomes import Outcome, outcome_of
+from stream.backtest.tally import COLUMNS, Tally
 
-BINS = 40
+Judged = Callable[[Sequence[str]], Iterator[pl.DataFrame]]
+EXAMPLE = ("event_id", "event_time", "score", "decision", "exposure", "label", "reasons")
 
 
 class Setting(msgspec.Struct, frozen=True):
@@ -72,75 +78,93 @@ class Figures(msgspec.Struct, frozen=True):
 
 def figures(
     source: str,
-    settings: list[Setting],
-    frames: list[pl.DataFrame],
+    settings: Sequence[Setting],
+    judged: Sequence[Judged],
     *,
     segment_by: tuple[str, ...] = (),
     complete: bool = True,
     review_cost: float = 0.0,
 ) -> Figures:
-    """Figures of one setting, or of two on the same events."""
-    first = frames[0]
-    sides = [_side(setting, frame, review_cost) for setting, frame in zip(settings, frames, strict=True)]
-    other = frames[1] if len(frames) > 1 else None
-    times = first["event_time"]
+    """Figures of one setting, or of two on the same events, of which only some parts are in memory at a time.
+
+    `judged` gives for each setting, whenever it is called, its decisions with labels (`Verdicts.judged`), part by part.
+    """
+    sides = [_Counting(setting) for setting in settings]
+    both, overlaps = len(sides) > 1, Overlaps()
+    needed = tuple(dict.fromkeys((*COLUMNS, "event_id", "reasons", *segment_by)))
+    frequency: dict[str, Counter[str]] = {column: Counter() for column in segment_by}
+    for parts in zip(*(frames(needed) for frames in judged), strict=True):
+        for side, part in zip(sides, parts, strict=True):
+            side.add(part)
+        for column, seen in frequency.items():
+            seen.update(dict(texts_of(parts[0], column).value_counts().iter_rows()))
+        if both:
+            overlaps.add(*parts)
     return Figures(
         source=source,
         complete=complete,
-        events=first.height,
-        first=None if first.is_empty() else str(times.min()),
-        last=None if first.is_empty() else str(times.max()),
-        a=sides[0],
-        b=sides[1] if other is not None else None,
-        overlap=None if other is None else overlap(first, other),
-        segments={column: segments(first, other, column) for column in segment_by},
+        events=sides[0].tally.counts["events"],
+        first=None if sides[0].first is None else str(sides[0].first),
+        last=None if sides[0].last is None else str(sides[0].last),
+        a=sides[0].side(review_cost),
+        b=sides[1].side(review_cost) if both else None,
+        overlap=overlaps.overlap() if both else None,
+        segments={column: _segments(column, seen, judged) for column, seen in frequency.items()},
     )
 
 
-def _side(setting: Setting, frame: pl.DataFrame, review_cost: float) -> Side:
-    bad = pl.col("label").fill_null(0) > 0
-    good = pl.col("label") == 0
-    alert = pl.col("alert")
-    return Side(
-        setting=setting,
-        outcome=outcome(frame),
-        days=_days(frame),
-        histogram=_histogram(frame),
-        histogram_bad=_histogram(frame.filter(bad)),
-        sweep=sweep(frame, review_cost=review_cost),
-        best=_examples(frame.filter(bad & alert), "exposure"),
-        missed=_examples(frame.filter(bad & ~alert), "exposure"),
-        false_alarms=_examples(frame.filter(good & alert), "score"),
-    )
+def _segments(column: str, frequency: Counter[str], judged: Sequence[Judged]) -> list[Segment]:
+    found = Segments(column, frequency)
+    for side, frames in enumerate(judged):
+        for part in frames((*COLUMNS, column)):
+            found.add(side, part)
+    return found.segments(len(judged) > 1)
 
 
-def _days(frame: pl.DataFrame) -> list[Day]:
-    bad = (pl.col("label").fill_null(0) > 0) & pl.col("alert")
-    days = frame.group_by(pl.col("event_time").dt.truncate(DAY).alias("day")).agg(
-        events=pl.len(), alerts=pl.col("alert").sum(), bad_alerts=bad.sum()
-    )
-    return [
-        Day(str(day)[:10], events, alerts, caught)
-        for day, events, alerts, caught in days.sort("day").iter_rows()
-    ]
+class _Counting:
+    """One setting under way."""
 
+    def __init__(self, setting: Setting) -> None:
+        self.tally = Tally()
+        self.first: datetime | None = None
+        self.last: datetime | None = None
+        self._setting = setting
+        self._examples: dict[str, pl.DataFrame] = {}
 
-def _histogram(frame: pl.DataFrame) -> list[int]:
-    counts: list[int] = np.histogram(frame["score"].to_numpy(), bins=BINS, range=(0.0, 1.0))[0].tolist()
-    return counts
+    def add(self, part: pl.DataFrame) -> None:
+        self.tally.add(part)
+        first, last = part["event_time"].min(), part["event_time"].max()
+        if isinstance(first, datetime) and isinstance(last, datetime):
+            self.first = first if self.first is None else min(self.first, first)
+            self.last = last if self.last is None else max(self.last, last)
+        bad, alert = pl.col("label").fill_null(0) > 0, pl.col("alert")
+        self._keep("best", part.filter(bad & alert), "exposure")
+        self._keep("missed", part.filter(bad & ~alert), "exposure")
+        self._keep("false_alarms", part.filter((pl.col("label") <= 0) & alert), "score")
 
-
-def _examples(frame: pl.DataFrame, by: str, most: int = 10) -> list[Example]:
-    top = frame.sort([by, "event_id"], descending=[True, False], nulls_last=True).head(most)
-    return [
-        Example(
-            event_id=row["event_id"],
-            event_time=str(row["event_time"]),
-            score=row["score"],
-            decision=row["decision"],
-            exposure=row["exposure"],
-            label=row["label"],
-            reasons=row["reasons"],
+    def side(self, review_cost: float) -> Side:
+        return Side(
+            setting=self._setting,
+            outcome=outcome_of(self.tally),
+            days=[
+                Day(str(np.datetime64(day, "D")), *counts.tolist())
+                for day, counts in sorted(self.tally.days.items())
+            ],
+            histogram=self.tally.histogram.tolist(),
+            histogram_bad=self.tally.histogram_bad.tolist(),
+            sweep=sweep_of(self.tally, review_cost=review_cost),
+            **{name: _examples(self._examples.get(name)) for name in ("best", "missed", "false_alarms")},
         )
-        for row in top.iter_rows(named=True)
-    ]
+
+    def _keep(self, name: str, frame: pl.DataFrame, by: str, most: int = 10) -> None:
+        known = [self._examples[name]] if name in self._examples else []
+        rows = pl.concat([*known, frame.select(*EXAMPLE)])
+        self._examples[name] = rows.sort([by, "event_id"], descending=[True, False], nulls_last=True).head(
+            most
+        )
+
+
+def _examples(frame: pl.DataFrame | None) -> list[Example]:
+    if frame is None:
+        return []
+    return [Example(**{**row, "event_time": str(row["event_time"])}) for row in frame.iter_rows(named=True)]

@@ -8,7 +8,8 @@ import jinja2
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from stream.backtest.figures import BINS, Figures, Side
+from stream.backtest.figures import Figures, Side
+from stream.backtest.tally import BINS
 
 _COLOURS = ("#2563eb", "#ea580c")
 _LAYOUT = {

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from features.batch import SourceBatch
 from features.frames import typed_series
@@ -29,7 +30,6 @@ def decision_frame(
     """
     features = decisions.features
     batch = features.batch
-    rows = range(len(decisions))
     columns = {
         "event_id": pl.Series(batch.event_ids, dtype=pl.String),
         "event_time": pl.Series(batch.event_time).cast(pl.Datetime("us")),
@@ -39,18 +39,18 @@ def decision_frame(
         "case_key": _case_key(batch, primary_key),
         "score": pl.Series(decisions.score),
         "threshold": pl.Series(decisions.threshold),
-        "decision": pl.Series([DECISIONS[value] for value in decisions.decision], dtype=pl.String),
-        "severity": pl.Series([SEVERITIES[value] for value in decisions.severity], dtype=pl.String),
+        "decision": _named(decisions.decision, DECISIONS),
+        "severity": _named(decisions.severity, SEVERITIES),
         "alert": pl.Series(decisions.alert),
         "suppressed": pl.Series(decisions.suppressed),
         "released": pl.Series(_released(decisions)),
         "duplicate": pl.Series(features.duplicate),
         "exposure": _exposure(batch),
         "model": pl.repeat(f"{decisions.model.name}@{decisions.model.version}", len(decisions), eager=True),
-        "rules": pl.Series([", ".join(decisions.rules_hit.get(row, ())) for row in rows], dtype=pl.String),
-        "reasons": pl.Series(
-            ["; ".join(reason.text for reason in decisions.reasons.get(row, ())) for row in rows],
-            dtype=pl.String,
+        "rules": _texts(len(decisions), {row: ", ".join(hit) for row, hit in decisions.rules_hit.items()}),
+        "reasons": _texts(
+            len(decisions),
+            {row: "; ".join(one.text for one in told) for row, told in decisions.reasons.items()},
         ),
     }
     for field in batch.source.fields:
@@ -68,12 +68,6 @@ def label_frame(parts: Iterable[SourceBatch]) -> pl.DataFrame:
     """`labelled` (event id), `label`, `label_known` (when) of every label event, corrections included."""
     frames = [_labels(part) for part in parts if part.source.labels is not None and len(part)]
     return pl.concat(frames) if frames else pl.DataFrame(schema=LABELS)
-
-
-def with_labels(decisions: pl.DataFrame, labels: pl.DataFrame) -> pl.DataFrame:
-    """Decisions with the last label known of each event (`label`, `label_known`), null where none is."""
-    latest = labels.sort("label_known", maintain_order=True).unique("labelled", keep="last")
-    return decisions.join(latest, left_on="event_id", right_on="labelled", how="left", maintain_order="left")
 
 
 def _labels(part: SourceBatch) -> pl.DataFrame:
@@ -106,5 +100,16 @@ def _exposure(batch: SourceBatch) -> pl.Series:
     return typed_series("exposure", batch.columns[batch.source.amount], "float64")
 
 
-def _released(decisions: Decisions) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+def _named(codes: NDArray[np.int8], names: tuple[str, ...]) -> pl.Series:
+    return pl.Series(names, dtype=pl.String).gather(codes)
+
+
+def _texts(rows: int, known: Mapping[int, str]) -> pl.Series:
+    texts = [""] * rows
+    for row, text in known.items():
+        texts[row] = text
+    return pl.Series(texts, dtype=pl.String)
+
+
+def _released(decisions: Decisions) -> NDArray[np.bool_]:
     return np.zeros(len(decisions), dtype=np.bool_) if decisions.released is None else decisions.released

@@ -1,183 +1,125 @@
-"""Runs recorded events through one or two settings, and keeps what each decided.
+"""Decides what was scored, in the order of the events, and keeps each decision.
 
-Nothing live is touched: the engine is in memory, no consumer group, no topic and no Redis key is written. The
-decisions go to Parquet parts under a working folder, so that an interrupted run can go on: on the next run the parts
-that are there are not written again, and their scores are taken from them instead of from the model.
+Suppression and alert budgets depend on earlier decisions, so this part of a run is one process whatever scored. The
+decisions go to parts under a working folder, so that a run that was interrupted or killed can go on: events whose
+decision is there are decided again only where later decisions depend on them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-import numpy as np
-import polars as pl
-
-from features.batch import FeatureMatrix, Floats, MicroBatch
-from models.base import Model
-from models.decision.decisions import Decisions
-from stream.backtest.figures import Setting
+from features.batch import Floats, MicroBatch
+from stream.backtest.inputs import Feed
+from stream.backtest.interrupts import interrupts
+from stream.backtest.parts import KnownScores, PartWriter
 from stream.backtest.recorded import decision_frame, label_frame
-from stream.kafka.merge import take
-from stream.scorer import Scorer
+from stream.backtest.request import Lane, Side, Span
+from stream.backtest.scoring import LaneScorer, Scored
+from stream.backtest.verdicts import Verdicts
 
 Progress = Callable[[int, int], None]
-PART_ROWS = 200_000
 
 
-@dataclass
-class Side:
-    """One setting: its scorer and where its decisions go."""
+class Scoring(Protocol):
+    """Scores of a lane's batches, computed here or put together from shares."""
 
-    setting: Setting
-    scorer: Scorer
-    folder: Path
-    done: int = 0
-    scores: Floats = field(default_factory=lambda: np.zeros(0))
-    held: list[pl.DataFrame] = field(default_factory=list)
-    seen: int = 0
+    def __call__(self, batch: MicroBatch, start: int) -> Iterable[Scored]:
+        """The reported events of the next batch, whose first event is event `start` of the run."""
+        ...
 
 
 @dataclass(frozen=True)
-class Span:
-    """Which events are reported; microseconds since 1970. Events of the warm-up before are folded only."""
-
-    start: int | None = None
-    end: int | None = None
-    warm_up: int = 0
-
-
-@dataclass
 class Ran:
     """What came of a run; `complete` is false after an interruption."""
 
-    labels: pl.DataFrame
     events: int
     complete: bool
 
 
+class Keeper:
+    """Decisions of one setting, a folder a scored source."""
+
+    def __init__(self, side: Side, folder: Path, with_features: bool) -> None:
+        self._side = side
+        self._with_features = with_features
+        self._folder = folder
+        self._writers: dict[str, PartWriter] = {}
+        self._known: dict[str, KnownScores] = {}
+        self._skip: dict[str, int] = {}
+        for source in side.scorer.plan.readers:
+            self._writers[source] = PartWriter(self.place(source))
+            self._known[source] = KnownScores(self.place(source), ["score"])
+            self._skip[source] = self._writers[source].kept
+
+    def place(self, source: str) -> Path:
+        """Where the decisions of a source are."""
+        return self._folder / source
+
+    def known(self, source: str, rows: int) -> Floats | None:
+        """Scores of the next events, where an earlier run decided all of them."""
+        found = self._known[source].take(rows)
+        return None if found is None else found[0]
+
+    def decide(self, scored: Scored, score: Floats) -> None:
+        """Decide the next events of a source and keep what is not kept yet."""
+        source = scored.matrix.batch.source.name
+        skip = min(self._skip[source], len(score))
+        self._skip[source] -= skip
+        if skip == len(score) and not self._side.policy.remembers:
+            return
+        decisions = self._side.policy.decide(scored.matrix, score, self._side.scorer.model(source), "replay")
+        if skip < len(score):
+            reader = self._side.scorer.plan.readers[source]
+            key = reader.entity_keys[reader.primary] if reader.primary is not None else ()
+            frame = decision_frame(decisions, primary_key=key, with_features=self._with_features)
+            self._writers[source].add(frame.slice(skip))
+
+    def close(self) -> None:
+        """Write what is held."""
+        for writer in self._writers.values():
+            writer.close()
+
+
+def scoring_here(lane: Lane, keepers: Sequence[Keeper], span: Span) -> Scoring:
+    """Features and models in this process; scores that the keepers have are not computed again."""
+
+    def known(source: str, rows: int) -> list[Floats] | None:
+        found = [keeper.known(source, rows) for keeper in keepers]
+        return [one for one in found if one is not None] if all(one is not None for one in found) else None
+
+    return LaneScorer(lane, span, known).score
+
+
 def run(
-    batches: Iterable[MicroBatch],
-    sides: Sequence[Side],
-    span: Span,
+    feed: Feed,
+    lanes: Sequence[tuple[Scoring, Sequence[Keeper]]],
+    verdicts: Verdicts,
     *,
-    total: int,
+    until: int | None = None,
     progress: Progress | None = None,
-    with_features: bool = False,
 ) -> Ran:
-    """Score the events of `span` with every side. KeyboardInterrupt ends the run early, with what is done."""
-    for side in sides:
-        _resume(side)
-    labels: list[pl.DataFrame] = []
-    events, complete = 0, True
-    try:
-        for batch in batches:
-            labels.append(label_frame(batch.parts))
-            for side in sides:
-                _score(side, batch, span, with_features)
+    """Decide the events of a feed, the first `until` of them. An interrupt ends it early, with what is done."""
+    events, complete = 0, False
+    with interrupts() as stopped, suppress(KeyboardInterrupt):
+        for start, batch in feed.batches:
+            if stopped() or (until is not None and start + len(batch) > until):
+                break
+            verdicts.add(label_frame(batch.parts))
+            for scoring, keepers in lanes:
+                for scored in scoring(batch, start):
+                    for keeper, score in zip(keepers, scored.scores, strict=True):
+                        keeper.decide(scored, score)
             events += len(batch)
             if progress is not None:
-                progress(events, total)
-    except KeyboardInterrupt:
-        complete = False
-    for side in sides:
-        _write(side, everything=True)
-    return Ran(pl.concat(labels) if labels else label_frame(()), events, complete)
-
-
-def decisions_of(side: Side) -> pl.DataFrame:
-    """All decisions that a side has kept, in scoring order."""
-    parts = _parts(side.folder)
-    return pl.concat([pl.read_parquet(part) for part in parts]) if parts else pl.DataFrame()
-
-
-def _score(side: Side, batch: MicroBatch, span: Span, with_features: bool) -> None:
-    prepared = side.scorer.engine.prepare(batch)
-    times = np.concatenate([part.event_time for part in batch.parts])
-    if span.start is not None and int(times.max()) < span.start:
-        if int(times.max()) >= span.start - span.warm_up:
-            side.scorer.engine.fold(prepared)
-        return
-    for matrix in side.scorer.engine.run(prepared).values():
-        for decisions, new in _decide(side, matrix, span):
-            reader = side.scorer.plan.readers[decisions.features.batch.source.name]
-            key = reader.entity_keys[reader.primary] if reader.primary is not None else ()
-            frame = decision_frame(decisions, primary_key=key, with_features=with_features)
-            side.held.append(frame.tail(new))
-    _write(side, everything=False)
-
-
-def _decide(side: Side, matrix: FeatureMatrix, span: Span) -> Iterator[tuple[Decisions, int]]:
-    """Decisions on the rows inside the span, and how many of the last ones are not kept yet."""
-    chosen = _rows(matrix, span)
-    if not len(chosen):
-        return
-    complete = _pick(side.scorer.complete(matrix), chosen)
-    source = matrix.batch.source.name
-    model = side.scorer.model(source)
-    score = _known_scores(side, complete, model)
-    side.seen += len(complete)
-    decisions = side.scorer.policy.decide(complete, score, model, "replay")
-    new = min(side.seen - side.done, len(complete))
-    if new > 0:
-        yield decisions, new
-
-
-def _known_scores(side: Side, matrix: FeatureMatrix, model: Model) -> Floats:
-    end = side.seen + len(matrix)
-    if end <= side.done:
-        return side.scores[side.seen : end]
-    return model.score(matrix)
-
-
-def _rows(matrix: FeatureMatrix, span: Span) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    times = matrix.batch.event_time
-    inside = np.ones(len(times), np.bool_)
-    if span.start is not None:
-        inside &= times >= span.start
-    if span.end is not None:
-        inside &= times < span.end
-    return np.flatnonzero(inside)
-
-
-def _pick(matrix: FeatureMatrix, rows: np.ndarray[tuple[int], np.dtype[np.int64]]) -> FeatureMatrix:
-    if len(rows) == len(matrix):
-        return matrix
-    return FeatureMatrix(
-        batch=take(matrix.batch, rows, matrix.batch.position),
-        names=matrix.names,
-        values=matrix.values[rows],
-        strings={name: [texts[row] for row in rows.tolist()] for name, texts in matrix.strings.items()},
-        flags={name: flag[rows] for name, flag in matrix.flags.items()},
-        duplicate=matrix.duplicate[rows],
-        late=matrix.late[rows],
-    )
-
-
-def _parts(folder: Path) -> list[Path]:
-    return sorted(folder.glob("part-*.parquet"))
-
-
-def _resume(side: Side) -> None:
-    side.folder.mkdir(parents=True, exist_ok=True)
-    for left in side.folder.glob("*.tmp"):
-        left.unlink()
-    parts = _parts(side.folder)
-    if parts:
-        side.scores = pl.concat([pl.read_parquet(part, columns=["score"]) for part in parts])[
-            "score"
-        ].to_numpy()
-        side.done = len(side.scores)
-
-
-def _write(side: Side, *, everything: bool) -> None:
-    """A part at a time, each there as a whole or not at all."""
-    rows = sum(frame.height for frame in side.held)
-    if not rows or (rows < PART_ROWS and not everything):
-        return
-    final = side.folder / f"part-{len(_parts(side.folder)):06}.parquet"
-    temporary = final.with_suffix(".tmp")
-    pl.concat(side.held).write_parquet(temporary)
-    temporary.replace(final)
-    side.held = []
+                progress(events, feed.total)
+        else:
+            complete = True
+    for _, keepers in lanes:
+        for keeper in keepers:
+            keeper.close()
+    return Ran(events, complete)

@@ -16,7 +16,10 @@ def register(app: typer.Typer) -> None:
 def backtest(
     inputs: Annotated[
         list[str],
-        typer.Option("--input", help="SOURCE=FILE (Parquet or CSV, sorted by time) or kafka:TOPIC; repeat."),
+        typer.Option(
+            "--input",
+            help="SOURCE=FILE (Parquet or CSV, sorted by time), kafka:TOPIC or kafka:TOPIC@FROM..TO; repeat.",
+        ),
     ],
     report: Annotated[Path, typer.Option(help="HTML report to write.")],
     config: Annotated[Path, typer.Option(help="Settings of the project.")] = Path("riskstream.toml"),
@@ -30,7 +33,9 @@ def backtest(
     model: Annotated[str | None, typer.Option(help="NAME@VERSION to try, or SOURCE=NAME@VERSION.")] = None,
     policy: Annotated[Path | None, typer.Option(help="Policy file to try.")] = None,
     definitions: Annotated[Path | None, typer.Option(help="Definitions to try.")] = None,
-    against: Annotated[str | None, typer.Option(help="Compare with `live`, or with other settings.")] = None,
+    against: Annotated[
+        str | None, typer.Option(help="Compare with `live`, NAME@VERSION of a model, or other settings.")
+    ] = None,
     segment_by: Annotated[
         list[str] | None, typer.Option(help="Column to break the figures down by; repeat.")
     ] = None,
@@ -43,6 +48,13 @@ def backtest(
     work: Annotated[Path, typer.Option(help="Folder that lets an interrupted run go on.")] = Path(
         "build/backtest"
     ),
+    with_features: Annotated[bool, typer.Option(help="Write the features among the decisions, too.")] = False,
+    processes: Annotated[
+        int, typer.Option(help="Processes that compute features and scores, each for a range of entity keys.")
+    ] = 1,
+    engine: Annotated[
+        str, typer.Option(help="`local`, or `ray`: processes are tasks of a Ray cluster.")
+    ] = "local",
 ) -> None:
     """Replay recorded events through the live scorer, page nobody, and report what would have happened.
 
@@ -55,15 +67,16 @@ def backtest(
     """
     import msgspec
 
-    from stream.backtest.backtest import Request
     from stream.backtest.backtest import backtest as run_backtest
     from stream.backtest.page import write_page
+    from stream.backtest.request import Request
     from stream.progress_bar import progress_bar
 
     request = Request(
         config=config, inputs=inputs, start=start, end=end, warm_up=warm_up, model=model, policy=policy,
         definitions=definitions, against=against, work=work, segment_by=tuple(segment_by or ()),
         review_cost=review_cost, profiles=dict(text.partition("=")[::2] for text in profile or ()),
+        decisions=decisions, with_features=with_features, processes=processes, engine=engine,
     )  # fmt: skip
     with progress_bar("backtest") as advance:
         result = run_backtest(request, advance)
@@ -71,10 +84,6 @@ def backtest(
         write_page(found, report if number == 0 else report.with_stem(f"{report.stem}-{found.source}"))
     if json_file is not None:
         json_file.write_bytes(msgspec.json.format(msgspec.json.encode(result.figures), indent=1))
-    if decisions is not None:
-        decisions.mkdir(parents=True, exist_ok=True)
-        for name, frame in result.decisions.items():
-            frame.write_parquet(decisions / f"{name}.parquet")
     for found in result.figures:
         for side in (found.a, found.b):
             if side is not None:

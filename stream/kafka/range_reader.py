@@ -6,12 +6,12 @@ ahead is paused. Offsets and times are resolved before reading, so that the rang
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from features.batch import Ints, MicroBatch, SourceBatch
 from features.errors import ConfigurationError, FatalError
@@ -22,12 +22,19 @@ from stream.kafka.merge import arrange, take
 
 _WAIT_S = 10.0
 _STALLED_S = 60.0
+_ENOUGH = 5_000
 _BUFFER = 40_000
+
+Ranges = Mapping[str, Mapping[int, tuple[int | None, int | None]]]
+"""By topic and partition: the first offset and the one after the last; None for what there is."""
 
 
 @dataclass
 class _Queue:
-    """One partition: events decoded and not yet handed on, and how far the newest of them reached."""
+    """One partition: events decoded and not yet handed on, and how far the newest of them reached.
+
+    `floor` is how far those reached that were handed on.
+    """
 
     topic: str
     number: int
@@ -35,6 +42,7 @@ class _Queue:
     end: int
     held: list[SourceBatch] = field(default_factory=list)
     reached: int = np.iinfo(np.int64).min
+    floor: int = np.iinfo(np.int64).min
     paused: bool = False
 
     @property
@@ -45,12 +53,28 @@ class _Queue:
     def rows(self) -> int:
         return sum(map(len, self.held))
 
+    def take(self, bound: int | None) -> SourceBatch | None:
+        """Events that no other partition can still precede: before `bound` in the order of this one."""
+        if not self.held:
+            return None
+        held = concatenated(self.held)
+        order: Ints = np.maximum.accumulate(np.maximum(held.event_time, self.floor))
+        count = len(held) if bound is None else int(np.searchsorted(order, bound, side="left"))
+        rows = np.arange(len(held), dtype=np.int64)
+        self.held = [take(held, rows[count:], held.position)] if count < len(held) else []
+        if not count:
+            return None
+        self.floor = int(order[count - 1])
+        return take(held, rows[:count], held.position)
+
 
 class RangeReader:
-    """Micro-batches of some topics between two times of their messages; nothing is committed.
+    """Micro-batches of some topics between two offsets, or two times of their messages; nothing is committed.
 
-    `decoders` are by topic. `start_ms` and `end_ms` are Kafka timestamps, None for all there is now. Messages that do
-    not decode are counted in `rejected`; live they are dead letters, so no decision misses.
+    `decoders` are by topic. `start_ms` and `end_ms` are Kafka timestamps, None for all there is now; `ranges` are
+    offsets, which count more: a partition that a topic's ranges do not name is left out. Messages that do not decode
+    are counted in `rejected`; live they are dead letters, so no decision misses. The order of the events is a
+    function of the log, however they arrive and are cut into batches.
     """
 
     def __init__(
@@ -60,8 +84,10 @@ class RangeReader:
         *,
         start_ms: int | None = None,
         end_ms: int | None = None,
+        ranges: Ranges | None = None,
     ) -> None:
         self._decoders = decoders
+        self._limits = (start_ms, end_ms)
         self.rejected = 0
         self._consumer = Consumer(
             {
@@ -76,7 +102,11 @@ class RangeReader:
         self._queues = {
             (one.topic, one.number): one
             for topic in sorted(decoders)
-            for one in self._open(topic, start_ms, end_ms)
+            for one in self._open(topic, (ranges or {}).get(topic))
+        }
+        self.ranges = {
+            topic: {one.number: (one.next, one.end) for one in self._queues.values() if one.topic == topic}
+            for topic in decoders
         }
         self.total = sum(one.end - one.next for one in self._queues.values())
         self._consumer.assign(
@@ -85,55 +115,74 @@ class RangeReader:
 
     def __iter__(self) -> Iterator[MicroBatch]:
         while True:
-            self._fill()
-            open_ends = [one.reached for one in self._queues.values() if not one.exhausted]
-            bound = min(open_ends) if open_ends else None
-            parts = [part for one in self._queues.values() if (part := _take(one, bound)) is not None]
+            self._read(lambda one: one.rows < _ENOUGH)
+            reached = [one.reached for one in self._queues.values() if not one.exhausted]
+            bound = min(reached) if reached else None
+            floors = {place: one.floor for place, one in self._queues.items()}
+            parts = [part for one in self._queues.values() if (part := one.take(bound)) is not None]
             if parts:
-                yield arrange(_by_source(parts))
+                yield arrange(_by_source(parts), floors)
             elif bound is None:
                 return
+            else:
+                self._read(lambda one, bound=bound: one.reached <= bound)  # type: ignore[misc]
 
     def close(self) -> None:
         """Leave the brokers."""
         self._consumer.close()
 
-    def _open(self, topic: str, start_ms: int | None, end_ms: int | None) -> list[_Queue]:
+    def _open(self, topic: str, ranges: Mapping[int, tuple[int | None, int | None]] | None) -> list[_Queue]:
         try:
             listed = self._consumer.list_topics(topic, _WAIT_S).topics[topic]
             if listed.error is not None:
                 raise ConfigurationError(f"input kafka:{topic}: {listed.error.str()}")
-            out = []
-            for number in sorted(listed.partitions):
-                low, high = self._consumer.get_watermark_offsets(TopicPartition(topic, number), _WAIT_S)
-                first = self._at(topic, number, start_ms, low, high)
-                out.append(_Queue(topic, number, first, self._at(topic, number, end_ms, high, high)))
+            unknown = sorted(set(ranges or ()) - set(listed.partitions))
+            if unknown:
+                raise ConfigurationError(f"input kafka:{topic}: there is no partition {unknown[0]}")
+            return [
+                self._queue(topic, number, None if ranges is None else ranges[number])
+                for number in sorted(listed.partitions)
+                if ranges is None or number in ranges
+            ]
         except KafkaException as error:
             raise ConfigurationError(f"kafka.bootstrap_servers: {error.args[0].str()}") from error
-        return out
 
-    def _at(self, topic: str, number: int, time_ms: int | None, otherwise: int, high: int) -> int:
+    def _queue(self, topic: str, number: int, asked: tuple[int | None, int | None] | None) -> _Queue:
+        low, high = self._consumer.get_watermark_offsets(TopicPartition(topic, number), _WAIT_S)
+        if asked is None:
+            first, end = (self._at(topic, number, one, high) for one in self._limits)
+            return _Queue(topic, number, low if first is None else first, high if end is None else end)
+        first, end = (low if asked[0] is None else asked[0]), (high if asked[1] is None else asked[1])
+        if first < low or end > high:
+            there = f"it holds {low} to {high}"
+            raise ConfigurationError(
+                f"input kafka:{topic}: offsets {first} to {end} of partition {number}: {there}"
+            )
+        return _Queue(topic, number, first, max(first, end))
+
+    def _at(self, topic: str, number: int, time_ms: int | None, high: int) -> int | None:
+        """The first offset whose message is not older than a time."""
         if time_ms is None:
-            return otherwise
+            return None
         found = self._consumer.offsets_for_times([TopicPartition(topic, number, time_ms)], _WAIT_S)[0]
         return high if found.offset < 0 else int(found.offset)
 
-    def _fill(self) -> None:
-        """Read until every partition that has not ended holds something whose time can bound the others."""
+    def _read(self, wants: Callable[[_Queue], bool]) -> None:
+        """Read until no partition that has not ended wants more; those that do not and hold much are paused."""
         idle = 0.0
-        while any(not one.exhausted and not one.held for one in self._queues.values()):
-            self._pause()
-            messages = self._consumer.consume(10_000, 0.5)
-            idle = 0.0 if messages else idle + 0.5
+        while any(not one.exhausted and wants(one) for one in self._queues.values()):
+            self._pause(wants)
+            messages = self._consumer.consume(10_000, 0.2)
+            idle = 0.0 if messages else idle + 0.2
             if idle > _STALLED_S:
                 raise FatalError(
                     f"no message for {_STALLED_S:g} s before the range's end; is a transaction open?"
                 )
             self._take_in(messages)
 
-    def _pause(self) -> None:
+    def _pause(self, wants: Callable[[_Queue], bool]) -> None:
         for one in self._queues.values():
-            full = one.rows >= _BUFFER and not one.exhausted
+            full = one.exhausted or (one.rows >= _BUFFER and not wants(one))
             if full != one.paused:
                 places = [TopicPartition(one.topic, one.number)]
                 (self._consumer.pause if full else self._consumer.resume)(places)
@@ -142,8 +191,11 @@ class RangeReader:
     def _take_in(self, messages: list[Any]) -> None:
         raw: dict[tuple[str, int], RawBatch] = {}
         for message in messages:
+            error = message.error()
+            if error is not None and error.code() != KafkaError._PARTITION_EOF:
+                raise FatalError(f"input kafka:{message.topic()}: {error.str()}")
             one = self._queues[message.topic(), message.partition()]
-            if message.error() is not None:
+            if error is not None:
                 one.next = max(one.next, message.offset())
                 continue
             if one.next <= message.offset() < one.end:
@@ -161,18 +213,6 @@ class RangeReader:
             if len(events):
                 self._queues[place].held.append(events)
                 self._queues[place].reached = max(self._queues[place].reached, int(events.event_time.max()))
-
-
-def _take(one: _Queue, bound: int | None) -> SourceBatch | None:
-    """Events of a partition that no other can still precede: before `bound` in the order of the partition."""
-    if not one.held:
-        return None
-    held = concatenated(one.held)
-    order: Ints = np.maximum.accumulate(held.event_time)
-    count = len(held) if bound is None else int(np.searchsorted(order, bound, side="left"))
-    rows = np.arange(len(held), dtype=np.int64)
-    one.held = [take(held, rows[count:], held.position)] if count < len(held) else []
-    return take(held, rows[:count], held.position) if count else None
 
 
 def _by_source(parts: list[SourceBatch]) -> list[SourceBatch]:

@@ -9,9 +9,9 @@ import polars as pl
 import pytest
 
 from features.errors import ConfigurationError
-from stream.backtest import run as running
-from stream.backtest.backtest import Request, Result, backtest
+from stream.backtest.backtest import Result, backtest
 from stream.backtest.page import write_page
+from stream.backtest.request import Request
 from stream.cli import run
 
 START = 1_772_323_200_000
@@ -109,21 +109,21 @@ def test_two_policies_side_by_side(project: Path) -> None:
 
 
 def test_a_span_reports_only_its_events_with_windows_warmed_up(project: Path) -> None:
-    whole = backtest(request(project))
-    part = backtest(request(project, start="2026-03-06", end="2026-03-10", warm_up="3d", with_features=True))
-    frame = part.decisions["candidate"]
+    backtest(request(project, decisions=project / "whole"))
+    part = {"start": "2026-03-06", "end": "2026-03-10", "warm_up": "3d", "with_features": True}
+    backtest(request(project, decisions=project / "part", **part))
+    whole, frame = (pl.read_parquet(project / name / "candidate.parquet") for name in ("whole", "part"))
     assert frame["event_time"].min() == pl.Series(["2026-03-06"]).str.to_datetime()[0]
     assert frame.height == 96
     assert frame["payments_count_1d_by_card"].to_list()[0] == 4.0
-    same = whole.decisions["candidate"].join(frame, on="event_id", suffix="_part")
+    same = whole.join(frame, on="event_id", suffix="_part")
     assert (same["decision"] == same["decision_part"]).all()
 
 
 def test_an_interrupted_run_goes_on_to_the_same_figures(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = backtest(request(project, keep_work=False))
-    monkeypatch.setattr(running, "PART_ROWS", 100)
+    whole = backtest(request(project))
     partial = _interrupted(project, monkeypatch)
     assert not partial.complete
     assert 0 < partial.figures[0].events < 500
@@ -135,7 +135,6 @@ def test_an_interrupted_run_goes_on_to_the_same_figures(
 def _interrupted(project: Path, monkeypatch: pytest.MonkeyPatch) -> Result:
     """A run in batches of 50 events that Ctrl-C ends at the fourth."""
     with monkeypatch.context() as patch:
-        small = running.run
         calls = [0]
 
         def progress(_done: int, _total: int) -> None:
@@ -143,9 +142,7 @@ def _interrupted(project: Path, monkeypatch: pytest.MonkeyPatch) -> Result:
             if calls[0] == 4:
                 raise KeyboardInterrupt
 
-        patch.setattr("features.materialize.BATCH_SIZE", 50)
-        patch.setattr("stream.backtest.backtest.batches", _small_batches)
-        patch.setattr("stream.backtest.backtest.run", small)
+        patch.setattr("stream.backtest.inputs.batches", _small_batches)
         return backtest(request(project), progress)
 
 
@@ -156,7 +153,6 @@ def _small_batches(plan: object, scans: object) -> object:
 
 
 def test_a_working_folder_of_another_run_is_refused(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running, "PART_ROWS", 100)
     _interrupted(project, monkeypatch)
     with pytest.raises(ConfigurationError, match="another interrupted run"):
         backtest(request(project, start="2026-03-02"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+import msgspec
 import numpy as np
 import polars as pl
 import pytest
@@ -11,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from stream.backtest.compare import overlap, segments, sweep
-from stream.backtest.outcomes import average_precision, card_precision, outcome, roc_auc
+from models.ranking import area_under_roc, average_precision, ranking
+from stream.backtest.compare import overlap, segments, sweep, sweep_of
+from stream.backtest.outcomes import outcome, outcome_of
+from stream.backtest.tally import Tally
 
 START = datetime(2026, 1, 1)
 
@@ -51,11 +54,13 @@ def test_ranking_figures_are_scikit_learns(rows: list[tuple[bool, int]]) -> None
     label = np.array([float(bad) for bad, _ in rows])
     score = np.array([value / 8 for _, value in rows])
     if label.any():
-        assert average_precision(label, score) == pytest.approx(average_precision_score(label, score))
+        assert average_precision(*ranking(label, score)) == pytest.approx(
+            average_precision_score(label, score)
+        )
     if 0 < label.sum() < len(label):
-        assert roc_auc(label, score) == pytest.approx(roc_auc_score(label, score))
+        assert area_under_roc(*ranking(label, score)) == pytest.approx(roc_auc_score(label, score))
     else:
-        assert roc_auc(label, score) is None
+        assert area_under_roc(*ranking(label, score)) is None
 
 
 def test_figures_agree_with_pandas() -> None:
@@ -81,7 +86,22 @@ def test_card_precision_forgets_found_cards() -> None:
         "label": [1.0, 0.0, 1.0, 1.0],
         "event_time": [START, START, START + timedelta(days=1), START + timedelta(days=1)],
     }
-    assert card_precision(pl.DataFrame(rows), 1) == pytest.approx((1 + 1) / 2)
+    data = frame(rows=4).with_columns(**{name: pl.Series(values) for name, values in rows.items()})
+    assert outcome(data, top=1).card_precision == pytest.approx((1 + 1) / 2)
+
+
+@pytest.mark.parametrize("cuts", [[], [1], [100, 101, 250]])
+def test_figures_do_not_depend_on_how_decisions_are_cut_into_parts(cuts: list[int]) -> None:
+    data = frame()
+    tally = Tally()
+    for start, end in zip([0, *cuts], [*cuts, data.height], strict=True):
+        tally.add(data[start:end])
+    whole, parts = outcome(data), outcome_of(tally)
+    for name, value in msgspec.structs.asdict(whole).items():
+        assert getattr(parts, name) == (pytest.approx(value) if isinstance(value, float) else value)
+    assert [point.alerts_per_day for point in sweep_of(tally)] == [
+        point.alerts_per_day for point in sweep(data)
+    ]
 
 
 def test_released_declines_speak_for_all_declines() -> None:
