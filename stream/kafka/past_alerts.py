@@ -60,6 +60,11 @@ def past_alerts(kafka: Kafka, topic: str, sources: Mapping[str, str], most: int 
     return sorted(alerts, key=lambda alert: alert.time)
 
 
+def past_alert(value: bytes, sources: Mapping[str, str]) -> PastAlert:
+    """What a policy remembers of one published alert."""
+    return _past(msgspec.json.decode(value, type=_Alert), sources)
+
+
 def _ends(properties: dict[str, Any], topic: str) -> dict[int, tuple[int, int]]:
     probe = Consumer(properties)
     try:

@@ -1,0 +1,1 @@
+"""Proves from the log that what was published is what the system says."""
