@@ -31,6 +31,11 @@ class Policy(Protocol):
         """One decision a row, reasons of the alerts included; without `remember` a mere question."""
         ...
 
+    @property
+    def remembers(self) -> bool:
+        """Whether a decision depends on others: by suppression or a budget."""
+        ...
+
     def check_model(self, source: str, model: Model) -> None:
         """Raise PolicyError when the policy needs what the model does not have."""
         ...

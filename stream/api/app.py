@@ -28,7 +28,7 @@ def create_app(
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
         yield
-        service.batcher.close()
+        service.lane.close()
         if on_close is not None:
             on_close()
 

@@ -8,6 +8,7 @@ import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from stream.api.bodies import PredictRequest, PredictResponse
 from stream.api.problems import MEDIA_TYPE, ProblemBody
 from stream.api.schemas import InferRequest
 from stream.contracts import Decision
@@ -28,7 +29,8 @@ def openapi(app: FastAPI) -> dict[str, Any]:
         made = get_openapi(
             title=app.title, version=app.version, description=app.description, routes=app.routes
         )
-        _, schemas = msgspec.json.schema_components((Decision, ProblemBody), ref_template=_REF)
+        structs = (Decision, ProblemBody, PredictRequest, PredictResponse)
+        _, schemas = msgspec.json.schema_components(structs, ref_template=_REF)
         components = made.setdefault("components", {})
         infer = InferRequest.model_json_schema(ref_template=_REF.replace("name", "model"))
         schemas.update(infer.pop("$defs"), InferRequest=infer)

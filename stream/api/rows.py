@@ -10,9 +10,10 @@ import numpy as np
 from features.batch import Column, FeatureMatrix, Floats, SourceBatch, Strings
 from features.spec import Source
 from models.base import Signature
+from stream.api.bodies import FeatureValue
 from stream.api.problems import FieldError, Problem
 
-Scalar = float | int | bool | str | None
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 def matrix_of(
@@ -38,21 +39,36 @@ def matrix_of(
     return FeatureMatrix(batch, signature.numeric, values, strings, {}, never, never)
 
 
-def matrix_from_rows(
-    source: Source, signature: Signature, rows: Sequence[Mapping[str, Scalar]], now_us: int
-) -> FeatureMatrix:
-    """The same from JSON objects; a feature left out, or null, is missing. Raises Problem naming each."""
+def check_rows(signature: Signature, rows: Sequence[Mapping[str, FeatureValue]]) -> None:
+    """Problem 422 that names every value which the model does not take."""
+    numeric = frozenset(signature.numeric)
+    for row in rows:
+        for name, value in row.items():
+            if not (type(value) is float and name in numeric and -_FLOAT32_MAX <= value <= _FLOAT32_MAX):
+                break
+        else:
+            continue
+        break
+    else:
+        return
     errors = [
         error for place, row in enumerate(rows) for error in _row_errors(signature, row, f"$.rows[{place}]")
     ]
     if errors:
         raise Problem(422, "invalid-features", f"{errors[0].path}: {errors[0].detail}", tuple(errors[:100]))
-    values = np.full((len(rows), len(signature.numeric)), np.nan)
-    for place, row in enumerate(rows):
-        for column, name in enumerate(signature.numeric):
-            value = row.get(name)
-            if value is not None:
-                values[place, column] = float(value)
+
+
+def matrix_from_rows(
+    source: Source, signature: Signature, rows: Sequence[Mapping[str, FeatureValue]], now_us: int
+) -> FeatureMatrix:
+    """A FeatureMatrix from checked JSON objects; a feature left out, or null, is missing."""
+    values = np.array(
+        [
+            [math.nan if (found := row.get(name)) is None else found for name in signature.numeric]
+            for row in rows
+        ],
+        dtype=np.float64,
+    ).reshape(len(rows), len(signature.numeric))
     strings: dict[str, Strings] = {
         name: [None if row.get(name) is None else str(row[name]) for row in rows]
         for name in signature.categorical
@@ -60,7 +76,7 @@ def matrix_from_rows(
     return matrix_of(source, signature, values, strings, now_us)
 
 
-def _row_errors(signature: Signature, row: Mapping[str, Scalar], place: str) -> list[FieldError]:
+def _row_errors(signature: Signature, row: Mapping[str, FeatureValue], place: str) -> list[FieldError]:
     known = {*signature.numeric, *signature.categorical}
     errors = [
         FieldError(f"{place}.{name}", "not a feature of this model; see GET /v1/models")
@@ -81,10 +97,7 @@ def _row_errors(signature: Signature, row: Mapping[str, Scalar], place: str) -> 
 
 
 def _fits_float32(value: float | bool) -> bool:
-    try:
-        return math.isfinite(value) and abs(float(value)) <= float(np.finfo(np.float32).max)
-    except OverflowError:
-        return False
+    return -_FLOAT32_MAX <= value <= _FLOAT32_MAX
 
 
 def _event_columns(

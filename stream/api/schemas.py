@@ -1,75 +1,16 @@
-"""The bodies of requests and answers: what the OpenAPI document shows."""
+"""The bodies of requests and answers but `/predict`'s: what the OpenAPI document shows."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
-
-Number = Annotated[StrictInt | StrictFloat, Field(allow_inf_nan=False)]
-FeatureValue = StrictBool | Number | StrictStr | None
-Row = dict[str, FeatureValue]
+from pydantic import BaseModel, ConfigDict, Field, StrictStr
 
 
 class Body(BaseModel):
     """All request bodies: an unknown member is an error, not ignored."""
 
     model_config = ConfigDict(extra="forbid")
-
-
-class PredictRequest(Body):
-    """Features of one row or many, as the model takes them (GET /v1/models names them)."""
-
-    model: StrictStr | None = Field(
-        None, description="Name of a served model; may be left out when there is one.", max_length=200
-    )
-    rows: list[Row] = Field(
-        min_length=1,
-        max_length=1000,
-        description="One object a row: feature name to value; null or absent is missing.",
-    )
-
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={"examples": [{"rows": [{"amount": 120.5, "amount_mean_7d_by_card": 31.2}]}]},
-    )
-
-
-class ReasonOut(BaseModel):
-    """Why: the change of the score when the feature is set to its baseline."""
-
-    code: str
-    feature: str
-    value: float | str | None
-    baseline: float | str | None
-    contribution: float
-    text: str
-
-
-class ModelRef(BaseModel):
-    """Which model spoke."""
-
-    name: str
-    version: str
-    sha256: str
-
-
-class Prediction(BaseModel):
-    """Score and decision of one row."""
-
-    score: float
-    threshold: float | None
-    decision: Literal["approve", "review", "decline"]
-    severity: str
-    reasons: list[ReasonOut]
-    rules: list[str]
-
-
-class PredictResponse(BaseModel):
-    """One prediction a row, in the order of the request."""
-
-    model: ModelRef
-    predictions: list[Prediction]
 
 
 class FeatureOut(BaseModel):
@@ -136,3 +77,8 @@ class InferResponse(BaseModel):
     model_version: str
     id: str | None = None
     outputs: list[dict[str, Any]]
+
+
+def schema(name: str) -> dict[str, Any]:
+    """The content of a JSON body whose schema stream/api/document.py adds to the document."""
+    return {"content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{name}"}}}}

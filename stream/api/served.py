@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import get_args
 
-import msgspec
-import numpy as np
-
 from models.base import Model
-from models.decision.decisions import SEVERITIES, Decisions
+from models.decision.decisions import Decisions
+from stream.api.bodies import Prediction
 from stream.api.problems import Problem
-from stream.api.schemas import ModelOut, ModelRef, Prediction, ReasonOut
-from stream.contracts import DecisionWord
+from stream.api.schemas import ModelOut
+from stream.codecs.alert_codec import ranked_reason
+from stream.contracts import DecidedBy, DecisionWord, SeverityWord
 
 _DECISIONS: tuple[DecisionWord, ...] = get_args(DecisionWord)
+_SEVERITIES: tuple[SeverityWord, ...] = get_args(SeverityWord)
 
 
 class ServedModels:
@@ -57,9 +58,10 @@ class ServedModels:
         return model
 
 
-def reference(model: Model) -> ModelRef:
+def reference(model: Model) -> DecidedBy:
     """A model's identity as the answers give it."""
-    return ModelRef(**msgspec.to_builtins(model.version))
+    by = model.version
+    return DecidedBy(name=by.name, version=by.version, sha256=by.sha256)
 
 
 def description(model: Model) -> ModelOut:
@@ -76,16 +78,23 @@ def description(model: Model) -> ModelOut:
     )
 
 
-def predictions(decisions: Decisions) -> list[Prediction]:
+def predictions(decisions: Decisions) -> tuple[Prediction, ...]:
     """One answer a row."""
-    return [
+    columns = zip(
+        decisions.score.tolist(),
+        decisions.threshold.tolist(),
+        decisions.decision.tolist(),
+        decisions.severity.tolist(),
+        strict=True,
+    )
+    return tuple(
         Prediction(
-            score=float(decisions.score[row]),
-            threshold=float(decisions.threshold[row]) if np.isfinite(decisions.threshold[row]) else None,
-            decision=_DECISIONS[decisions.decision[row]],
-            severity=SEVERITIES[decisions.severity[row]],
-            reasons=[ReasonOut(**msgspec.to_builtins(reason)) for reason in decisions.reasons.get(row, ())],
-            rules=list(decisions.rules_hit.get(row, ())),
+            score=score,
+            threshold=threshold if math.isfinite(threshold) else None,
+            decision=_DECISIONS[decision],
+            severity=_SEVERITIES[severity],
+            reasons=tuple(map(ranked_reason, decisions.reasons.get(row, ()))),
+            rules=tuple(decisions.rules_hit.get(row, ())),
         )
-        for row in range(len(decisions))
-    ]
+        for row, (score, threshold, decision, severity) in enumerate(columns)
+    )

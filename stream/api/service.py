@@ -12,8 +12,10 @@ from fastapi import Request
 
 from features.spec import Source
 from models.base import Model
-from stream.api.batching import Batcher
+from stream.api.batching import Batcher, Lane
+from stream.api.bodies import Prediction
 from stream.api.event_scorer import EventScorer
+from stream.api.row_scorer import AskedRows
 from stream.api.served import ServedModels
 from stream.metrics import Metrics
 from stream.scorer import Scorer
@@ -31,16 +33,18 @@ class Decisions(Protocol):
 
 @dataclass(kw_only=True)
 class Service:
-    """One running service. `batcher` scores events; its thread also runs everything that computes.
+    """One running service. `event_batcher` and `row_batcher` gather what is scored in the `lane`.
 
-    `between` takes up promoted models and edited policies; called by that thread before each piece of work.
+    `between` takes up promoted models and edited policies; called in the lane before each piece of work.
     `look` looks for them at once, in any thread.
     """
 
     scorer: Scorer
     models: ServedModels
     events: EventScorer
-    batcher: Batcher[tuple[str, bytes], bytes]
+    lane: Lane
+    event_batcher: Batcher[tuple[str, bytes], bytes]
+    row_batcher: Batcher[AskedRows, tuple[Prediction, ...]]
     decisions: Decisions | None
     metrics: Metrics
     between: Callable[[], None]
@@ -54,14 +58,14 @@ class Service:
         """Raises RetriableError while the service cannot answer as it should. May block on Redis."""
         self.events.check_ready()
 
-    async def compute(self, work: Callable[[], Result]) -> Result:
-        """Run `work` in the scoring thread, with the models and the policy of this moment."""
+    async def compute(self, work: Callable[[], Result], *, short: bool = False) -> Result:
+        """Run `work` in the lane, with the models and the policy of this moment."""
 
         def current() -> Result:
             self.between()
             return work()
 
-        return await self.batcher.call(current)
+        return await self.lane.run(current, short=short)
 
     @staticmethod
     def now_us() -> int:

@@ -16,10 +16,11 @@ from models.registry import Registry
 from stream import build
 from stream.api.app import create_app
 from stream.api.auth import Gate
-from stream.api.batching import Batcher
+from stream.api.batching import Batcher, Lane
 from stream.api.event_scorer import EventScorer
 from stream.api.keys import KeyFile
 from stream.api.limits import RateLimiter
+from stream.api.row_scorer import RowScorer, is_short
 from stream.api.served import ServedModels
 from stream.api.service import Service
 from stream.api.settings import ApiSettings, api_settings, check_insecure
@@ -46,6 +47,7 @@ def run_api(config_file: Path, *, host: str | None, port: int | None, insecure: 
         log_level="warning",
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         ssl_certfile=config.resolve(settings.tls_cert_file) if settings.tls_cert_file else None,
         ssl_keyfile=config.resolve(settings.tls_key_file) if settings.tls_key_file else None,
         timeout_keep_alive=30,
@@ -84,11 +86,15 @@ def make_app(config: Config, settings: ApiSettings, *, insecure: bool) -> FastAP
             )
             stack.callback(log.close)
             log.start()
+        lane, delay = Lane(), settings.batch_delay_ms / 1000
+        rows = RowScorer(scorer, models, between)
         service = Service(
             scorer=scorer,
             models=models,
             events=events,
-            batcher=Batcher(events.score, max_batch=settings.max_batch, delay=settings.batch_delay_ms / 1000),
+            lane=lane,
+            event_batcher=Batcher(events.score, lane, max_batch=settings.max_batch, delay=delay),
+            row_batcher=Batcher(rows.score, lane, max_batch=settings.max_batch, delay=delay, short=is_short),
             decisions=log,
             metrics=Metrics(),
             between=between,

@@ -107,7 +107,7 @@ class AlertEncoder:
                     score=snapshot.score[place],
                     threshold=_number(snapshot.threshold[place]),
                     severity=_SEVERITIES[snapshot.severity[place]],
-                    reasons=tuple(map(_reason, decisions.reasons.get(row, ()))),
+                    reasons=tuple(map(ranked_reason, decisions.reasons.get(row, ()))),
                     rules=decisions.rules_hit.get(row, ()),
                     model=model,
                     plan=self._plan.fingerprint,
@@ -214,7 +214,8 @@ def _picked(batch: SourceBatch, name: str, rows: Sequence[int]) -> list[Any]:
     return column if isinstance(column, list) else column.tolist()
 
 
-def _reason(reason: Reason) -> RankedReason:
+def ranked_reason(reason: Reason) -> RankedReason:
+    """A reason as it is published."""
     return RankedReason(
         code=reason.code,
         feature=reason.feature,

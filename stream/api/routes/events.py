@@ -52,7 +52,7 @@ async def score(request: Request, source: Text) -> Response:
     if source not in own.events.sources:
         known = ", ".join(own.events.sources)
         raise Problem(404, "unknown-source", f"no such scored source; there are: {known}")
-    answer = await own.batcher.submit((source, await request.body()))
+    answer = await own.event_batcher.submit((source, await request.body()))
     return Response(answer, media_type="application/json")
 
 
@@ -60,7 +60,7 @@ async def score(request: Request, source: Text) -> Response:
 async def features(request: Request, entity: Text, key: Text) -> EntityFeatures:
     """What is known of one entity now. Parts of a composite key are joined with `|`."""
     own = service(request)
-    view = await own.batcher.call(lambda: own.events.entity(entity, key))
+    view = await own.lane.run(lambda: own.events.entity(entity, key))
     return EntityFeatures(
         entity=entity,
         key=key,

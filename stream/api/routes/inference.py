@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from stream.api.auth import needs
 from stream.api.problems import FieldError, Problem
+from stream.api.row_scorer import SHORT_ROWS
 from stream.api.rows import matrix_of
 from stream.api.schemas import InferRequest, InferResponse
 from stream.api.served import ServedModels
@@ -109,7 +110,7 @@ async def infer(request: Request, name: Name, version: Name | None = None) -> di
     own = service(request)
     values, strings = inputs_of(asked, model.signature)
     matrix = matrix_of(own.source_of(model), model.signature, values, strings, own.now_us())
-    score = await own.compute(lambda: model.score(matrix))
+    score = await own.compute(lambda: model.score(matrix), short=len(matrix) <= SHORT_ROWS)
     answer: dict[str, Any] = {
         "model_name": name,
         "model_version": model.version.version,

@@ -2,29 +2,46 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Depends, Request
+import msgspec
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from stream.api.auth import needs
-from stream.api.rows import matrix_from_rows
-from stream.api.schemas import ModelOut, PredictRequest, PredictResponse
-from stream.api.served import description, predictions, reference
+from stream.api.bodies import PredictRequest, PredictResponse, UnreadableError, predict_request
+from stream.api.problems import FieldError, Problem
+from stream.api.row_scorer import AskedRows
+from stream.api.rows import check_rows
+from stream.api.schemas import ModelOut, schema
+from stream.api.served import description, reference
 from stream.api.service import service
 
 router = APIRouter(tags=["Models"])
+_ENCODER = msgspec.json.Encoder()
 
 
-@router.post("/predict", dependencies=[Depends(needs("score"))])
-async def predict(request: Request, body: PredictRequest) -> PredictResponse:
+@router.post(
+    "/predict",
+    dependencies=[Depends(needs("score"))],
+    responses={200: {"description": "One prediction a row", **schema("PredictResponse")}},
+    openapi_extra={"requestBody": {"required": True, **schema("PredictRequest")}},
+)
+async def predict(request: Request) -> Response:
     """Score rows of features with a model and decide by the policy; nothing is looked up or kept."""
     own = service(request)
-    model = own.models.find(body.model)
-    matrix = matrix_from_rows(own.source_of(model), model.signature, body.rows, own.now_us())
-    policy = own.scorer.policy
-    decisions = await own.compute(
-        lambda: policy.decide(matrix, model.score(matrix), model, "live", remember=False)
-    )
-    return PredictResponse(model=reference(model), predictions=predictions(decisions))
+    asked = _read(await request.body())
+    model = own.models.find(asked.model)
+    check_rows(model.signature, asked.rows)
+    made = await own.row_batcher.submit(AskedRows(model, asked.rows))
+    answer = PredictResponse(model=reference(model), predictions=made)
+    return Response(_ENCODER.encode(answer), media_type="application/json")
+
+
+def _read(body: bytes) -> PredictRequest:
+    try:
+        return predict_request(body)
+    except UnreadableError as error:
+        field = FieldError(error.path, error.detail)
+        raise Problem(422, "invalid-request", f"{error.path}: {error.detail}", (field,)) from None
 
 
 @router.get("/v1/models", dependencies=[Depends(needs("read"))])

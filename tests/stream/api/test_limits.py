@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from stream.api.batching import Batcher
+from stream.api.batching import Batcher, Lane
 from stream.api.limits import BoundedRequests, RateLimiter
 
 
@@ -66,9 +66,10 @@ def test_requests_that_wait_are_scored_together_and_fail_alone() -> None:
         return [ValueError("odd") if item % 2 else item * 10 for item in items]
 
     async def run() -> list[Any]:
-        batcher: Batcher[int, int] = Batcher(score, max_batch=100, delay=0.0)
+        lane = Lane()
+        batcher: Batcher[int, int] = Batcher(score, lane, max_batch=100, delay=0.0)
         answers = await asyncio.gather(*(batcher.submit(item) for item in range(50)), return_exceptions=True)
-        batcher.close()
+        lane.close()
         return answers
 
     answers = asyncio.run(run())
