@@ -42,8 +42,15 @@ def create_app(
     )
     app.state.service = service
     app.state.gate = gate
-    for routes in (predict, events, inference, operations):
-        app.include_router(routes.router)
+    for router in (
+        predict.hot,
+        events.hot,
+        predict.router,
+        events.router,
+        inference.router,
+        operations.router,
+    ):
+        app.include_router(router)
     problems.install(app)
     app.add_middleware(BoundedRequests, max_bytes=settings.max_body_bytes, timeout=settings.timeout_ms / 1000)
     app.add_middleware(Counted, metrics=service.metrics)

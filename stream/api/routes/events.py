@@ -8,11 +8,13 @@ from fastapi import APIRouter, Depends, Path, Request, Response
 
 from stream.api.auth import needs
 from stream.api.problems import Problem
+from stream.api.routes.direct import Direct
 from stream.api.schemas import EntityFeatures, FeatureOut
 from stream.api.service import service
 from stream.codecs.times import rfc3339
 
 router = APIRouter(prefix="/v1", tags=["Events"])
+hot = APIRouter(prefix="/v1", tags=["Events"], route_class=Direct)
 Text = Annotated[str, Path(max_length=500)]
 _DECISION: dict[int | str, dict[str, Any]] = {
     200: {
@@ -43,7 +45,7 @@ _EVENT = {
 }
 
 
-@router.post(
+@hot.post(
     "/score/{source}", dependencies=[Depends(needs("score"))], responses=_DECISION, openapi_extra=_EVENT
 )
 async def score(request: Request, source: Text) -> Response:
