@@ -14,79 +14,21 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
+from urllib.parse import quote
 
 import httpx
 import msgspec
 
+from stream.api.bodies import EntityFeatures, PredictResponse
+from stream.contracts import Decision
+
 Answer = TypeVar("Answer")
 _PASSING = (429, 503)
 _JITTER = random.SystemRandom()
-
-
-class Reason(msgspec.Struct, frozen=True):
-    """One ranked reason of a decision."""
-
-    code: str
-    feature: str
-    value: float | str | None
-    baseline: float | str | None
-    contribution: float
-    text: str
-
-
-class ModelRef(msgspec.Struct, frozen=True):
-    """Which model spoke."""
-
-    name: str
-    version: str
-    sha256: str
-
-
-class Prediction(msgspec.Struct, frozen=True):
-    """Score and decision of one row of features."""
-
-    score: float
-    threshold: float | None
-    decision: str
-    severity: str
-    reasons: tuple[Reason, ...]
-    rules: tuple[str, ...]
-
-
-class PredictResult(msgspec.Struct, frozen=True):
-    """The answer of `predict`: one prediction a row."""
-
-    model: ModelRef
-    predictions: tuple[Prediction, ...]
-
-
-class EventDecision(msgspec.Struct, frozen=True):
-    """The answer of `score`: what the stream would decide at this moment; unknown members are kept out."""
-
-    alert_id: str
-    event_id: str
-    decision: str
-    severity: str
-    model: ModelRef
-    reasons: tuple[Reason, ...]
-    features: dict[str, float | str | None]
-    score: float | None = None
-    threshold: float | None = None
-    flags: tuple[str, ...] = ()
-
-
-class EntityFeatures(msgspec.Struct, frozen=True):
-    """The answer of `features`: what is known of one entity."""
-
-    entity: str
-    key: str
-    as_of: str
-    features: dict[str, dict[str, float | str | None]]
-    flags: tuple[str, ...]
-    age_seconds: float | None = None
 
 
 class ApiError(Exception):
@@ -100,6 +42,52 @@ class ApiError(Exception):
         self.errors = tuple(errors)
 
 
+@dataclass(frozen=True)
+class Call(Generic[Answer]):
+    """One request and how its answer is read, whoever sends it."""
+
+    method: str
+    path: str
+    answer: type[Answer]
+    body: Mapping[str, Any] | None = None
+
+    def exchange(self, retries: int) -> Generator[float, httpx.Response | httpx.ConnectError, Answer]:
+        """Yields the seconds to wait before each attempt, is sent what came of it, and returns the answer."""
+        pause = 0.0
+        for attempt in range(retries + 1):
+            outcome = yield pause
+            if isinstance(outcome, httpx.Response):
+                if outcome.status_code not in _PASSING or attempt == retries:
+                    return _read(outcome, self.answer)
+                pause = _pause(attempt, outcome.headers.get("retry-after", ""))
+            else:
+                if attempt == retries:
+                    raise outcome
+                pause = _pause(attempt, "")
+        raise AssertionError("unreachable")
+
+
+def predict(rows: Sequence[Mapping[str, Any]], model: str | None) -> Call[PredictResponse]:
+    """POST /predict."""
+    body: dict[str, Any] = {"rows": [dict(row) for row in rows]}
+    return Call("POST", "/predict", PredictResponse, body if model is None else {**body, "model": model})
+
+
+def score(source: str, event: Mapping[str, Any]) -> Call[Decision]:
+    """POST /v1/score/{source}."""
+    return Call("POST", f"/v1/score/{quote(source, safe='')}", Decision, dict(event))
+
+
+def features(entity: str, key: str) -> Call[EntityFeatures]:
+    """GET /v1/features/{entity}/{key}."""
+    return Call("GET", f"/v1/features/{quote(entity, safe='')}/{quote(key, safe='')}", EntityFeatures)
+
+
+def decision(event_id: str) -> Call[Decision]:
+    """GET /v1/decisions/{event_id}."""
+    return Call("GET", f"/v1/decisions/{quote(event_id, safe='')}", Decision)
+
+
 class Client:
     """The service, synchronously. One client holds one connection pool; close it, or use `with`."""
 
@@ -107,21 +95,21 @@ class Client:
         self._http = httpx.Client(base_url=url, headers=_headers(token), timeout=timeout)
         self._retries = retries
 
-    def predict(self, rows: Sequence[Mapping[str, Any]], *, model: str | None = None) -> PredictResult:
-        """Score rows of features (POST /predict)."""
-        return self._call("POST", "/predict", PredictResult, _predict_body(rows, model))
+    def predict(self, rows: Sequence[Mapping[str, Any]], *, model: str | None = None) -> PredictResponse:
+        """Score rows of features: one prediction a row."""
+        return self._send(predict(rows, model))
 
-    def score(self, source: str, event: Mapping[str, Any]) -> EventDecision:
-        """Score one event of a source with the features of this moment (POST /v1/score/{source})."""
-        return self._call("POST", f"/v1/score/{source}", EventDecision, dict(event))
+    def score(self, source: str, event: Mapping[str, Any]) -> Decision:
+        """Score one event of a source with the features of this moment."""
+        return self._send(score(source, event))
 
     def features(self, entity: str, key: str) -> EntityFeatures:
-        """What is known of one entity (GET /v1/features/{entity}/{key})."""
-        return self._call("GET", f"/v1/features/{entity}/{key}", EntityFeatures)
+        """What is known of one entity."""
+        return self._send(features(entity, key))
 
-    def decision(self, event_id: str) -> dict[str, Any]:
-        """What was decided of an event, and why (GET /v1/decisions/{event_id})."""
-        return self._call("GET", f"/v1/decisions/{event_id}", dict[str, Any])
+    def decision(self, event_id: str) -> Decision:
+        """What was decided of an event, and why."""
+        return self._send(decision(event_id))
 
     def close(self) -> None:
         """Close the connections."""
@@ -135,21 +123,19 @@ class Client:
     ) -> None:
         self.close()
 
-    def _call(
-        self, method: str, path: str, answer: type[Answer], body: Mapping[str, Any] | None = None
-    ) -> Answer:
-        for attempt in range(self._retries + 1):
-            try:
-                response = self._http.request(method, path, json=body)
-            except httpx.ConnectError:
-                if attempt == self._retries:
-                    raise
-                time.sleep(_pause(attempt, None))
-                continue
-            if response.status_code not in _PASSING or attempt == self._retries:
-                break
-            time.sleep(_pause(attempt, response))
-        return _answer(response, answer)
+    def _send(self, call: Call[Answer]) -> Answer:
+        steps = call.exchange(self._retries)
+        try:
+            pause = next(steps)
+            while True:
+                time.sleep(pause)
+                try:
+                    pause = steps.send(self._http.request(call.method, call.path, json=call.body))
+                except httpx.ConnectError as error:
+                    pause = steps.send(error)
+        except StopIteration as done:
+            answer: Answer = done.value
+            return answer
 
 
 class AsyncClient:
@@ -159,21 +145,23 @@ class AsyncClient:
         self._http = httpx.AsyncClient(base_url=url, headers=_headers(token), timeout=timeout)
         self._retries = retries
 
-    async def predict(self, rows: Sequence[Mapping[str, Any]], *, model: str | None = None) -> PredictResult:
-        """Score rows of features (POST /predict)."""
-        return await self._call("POST", "/predict", PredictResult, _predict_body(rows, model))
+    async def predict(
+        self, rows: Sequence[Mapping[str, Any]], *, model: str | None = None
+    ) -> PredictResponse:
+        """Score rows of features: one prediction a row."""
+        return await self._send(predict(rows, model))
 
-    async def score(self, source: str, event: Mapping[str, Any]) -> EventDecision:
-        """Score one event of a source with the features of this moment (POST /v1/score/{source})."""
-        return await self._call("POST", f"/v1/score/{source}", EventDecision, dict(event))
+    async def score(self, source: str, event: Mapping[str, Any]) -> Decision:
+        """Score one event of a source with the features of this moment."""
+        return await self._send(score(source, event))
 
     async def features(self, entity: str, key: str) -> EntityFeatures:
-        """What is known of one entity (GET /v1/features/{entity}/{key})."""
-        return await self._call("GET", f"/v1/features/{entity}/{key}", EntityFeatures)
+        """What is known of one entity."""
+        return await self._send(features(entity, key))
 
-    async def decision(self, event_id: str) -> dict[str, Any]:
-        """What was decided of an event, and why (GET /v1/decisions/{event_id})."""
-        return await self._call("GET", f"/v1/decisions/{event_id}", dict[str, Any])
+    async def decision(self, event_id: str) -> Decision:
+        """What was decided of an event, and why."""
+        return await self._send(decision(event_id))
 
     async def close(self) -> None:
         """Close the connections."""
@@ -187,39 +175,31 @@ class AsyncClient:
     ) -> None:
         await self.close()
 
-    async def _call(
-        self, method: str, path: str, answer: type[Answer], body: Mapping[str, Any] | None = None
-    ) -> Answer:
-        for attempt in range(self._retries + 1):
-            try:
-                response = await self._http.request(method, path, json=body)
-            except httpx.ConnectError:
-                if attempt == self._retries:
-                    raise
-                await asyncio.sleep(_pause(attempt, None))
-                continue
-            if response.status_code not in _PASSING or attempt == self._retries:
-                break
-            await asyncio.sleep(_pause(attempt, response))
-        return _answer(response, answer)
+    async def _send(self, call: Call[Answer]) -> Answer:
+        steps = call.exchange(self._retries)
+        try:
+            pause = next(steps)
+            while True:
+                await asyncio.sleep(pause)
+                try:
+                    pause = steps.send(await self._http.request(call.method, call.path, json=call.body))
+                except httpx.ConnectError as error:
+                    pause = steps.send(error)
+        except StopIteration as done:
+            answer: Answer = done.value
+            return answer
 
 
 def _headers(token: str | None) -> dict[str, str]:
     return {} if token is None else {"Authorization": f"Bearer {token}"}
 
 
-def _predict_body(rows: Sequence[Mapping[str, Any]], model: str | None) -> dict[str, Any]:
-    body: dict[str, Any] = {"rows": [dict(row) for row in rows]}
-    return body if model is None else {**body, "model": model}
-
-
-def _pause(attempt: int, response: httpx.Response | None) -> float:
+def _pause(attempt: int, asked: str) -> float:
     """What the service asks for, at most 10 s; else exponential from 50 ms with jitter."""
-    asked = "" if response is None else response.headers.get("retry-after", "")
-    return min(10.0, float(asked)) if asked.isdigit() else 0.05 * 2**attempt * (1 + _JITTER.random())
+    return min(10.0, float(asked)) if asked.isdecimal() else 0.05 * 2**attempt * (1 + _JITTER.random())
 
 
-def _answer(response: httpx.Response, answer: type[Answer]) -> Answer:
+def _read(response: httpx.Response, answer: type[Answer]) -> Answer:
     if response.is_success:
         return msgspec.json.decode(response.content, type=answer)
     try:

@@ -1,4 +1,4 @@
-"""The bodies of `/predict`: read and written by msgspec, also by the client (stream/client.py)."""
+"""Bodies that the service and the client (stream/client.py) share, read and written by msgspec."""
 
 from __future__ import annotations
 
@@ -51,6 +51,26 @@ class PredictResponse(Struct, frozen=True):
 
     model: DecidedBy
     predictions: tuple[Prediction, ...]
+
+
+class FeatureOut(Struct, frozen=True):
+    """One feature of an entity as of now."""
+
+    value: float | str | None
+
+
+class EntityFeatures(Struct, frozen=True):
+    """What is known of one entity: features as of `as_of`, and the age of what they were read from."""
+
+    entity: str
+    key: str
+    as_of: str
+    age_seconds: Annotated[
+        float | None,
+        Meta(description="Seconds since the oldest slice read was flushed; null when nothing is known."),
+    ]
+    features: dict[str, FeatureOut]
+    flags: tuple[str, ...]
 
 
 class UnreadableError(Exception):

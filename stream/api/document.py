@@ -8,7 +8,7 @@ import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from stream.api.bodies import PredictRequest, PredictResponse
+from stream.api.bodies import EntityFeatures, PredictRequest, PredictResponse
 from stream.api.problems import MEDIA_TYPE, ProblemBody
 from stream.api.schemas import InferRequest
 from stream.contracts import Decision
@@ -29,7 +29,7 @@ def openapi(app: FastAPI) -> dict[str, Any]:
         made = get_openapi(
             title=app.title, version=app.version, description=app.description, routes=app.routes
         )
-        structs = (Decision, ProblemBody, PredictRequest, PredictResponse)
+        structs = (Decision, ProblemBody, PredictRequest, PredictResponse, EntityFeatures)
         _, schemas = msgspec.json.schema_components(structs, ref_template=_REF)
         components = made.setdefault("components", {})
         infer = InferRequest.model_json_schema(ref_template=_REF.replace("name", "model"))

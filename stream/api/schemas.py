@@ -1,4 +1,4 @@
-"""The bodies of requests and answers but `/predict`'s: what the OpenAPI document shows."""
+"""The bodies of requests and answers beside those in bodies.py: what the OpenAPI document shows."""
 
 from __future__ import annotations
 
@@ -11,25 +11,6 @@ class Body(BaseModel):
     """All request bodies: an unknown member is an error, not ignored."""
 
     model_config = ConfigDict(extra="forbid")
-
-
-class FeatureOut(BaseModel):
-    """One feature of an entity as of now."""
-
-    value: float | str | None
-
-
-class EntityFeatures(BaseModel):
-    """What is known of one entity: features as of `as_of`, and the age of what they were read from."""
-
-    entity: str
-    key: str
-    as_of: str
-    age_seconds: float | None = Field(
-        description="Seconds since the oldest slice read was flushed; null when nothing is known."
-    )
-    features: dict[str, FeatureOut]
-    flags: list[str]
 
 
 class ModelOut(BaseModel):

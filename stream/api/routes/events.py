@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+import msgspec
 from fastapi import APIRouter, Depends, Path, Request, Response
 
 from stream.api.auth import needs
+from stream.api.bodies import EntityFeatures, FeatureOut
 from stream.api.problems import Problem
 from stream.api.routes.direct import Direct
-from stream.api.schemas import EntityFeatures, FeatureOut
+from stream.api.schemas import schema
 from stream.api.service import service
 from stream.codecs.times import rfc3339
 
@@ -17,10 +19,7 @@ router = APIRouter(prefix="/v1", tags=["Events"])
 hot = APIRouter(prefix="/v1", tags=["Events"], route_class=Direct)
 Text = Annotated[str, Path(max_length=500)]
 _DECISION: dict[int | str, dict[str, Any]] = {
-    200: {
-        "description": "The decision, as on the decisions topic",
-        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Decision"}}},
-    }
+    200: {"description": "The decision, as on the decisions topic", **schema("Decision")}
 }
 _EVENT = {
     "requestBody": {
@@ -58,19 +57,24 @@ async def score(request: Request, source: Text) -> Response:
     return Response(answer, media_type="application/json")
 
 
-@router.get("/features/{entity}/{key:path}", dependencies=[Depends(needs("read"))])
-async def features(request: Request, entity: Text, key: Text) -> EntityFeatures:
+@router.get(
+    "/features/{entity}/{key:path}",
+    dependencies=[Depends(needs("read"))],
+    responses={200: {"description": "What is known", **schema("EntityFeatures")}},
+)
+async def features(request: Request, entity: Text, key: Text) -> Response:
     """What is known of one entity now. Parts of a composite key are joined with `|`."""
     own = service(request)
     view = await own.lane.run(lambda: own.events.entity(entity, key))
-    return EntityFeatures(
+    answer = EntityFeatures(
         entity=entity,
         key=key,
         as_of=rfc3339(view.as_of_us),
         age_seconds=view.age_seconds,
-        features={name: FeatureOut(value=value) for name, value in view.features.items()},
-        flags=list(view.flags),
+        features={name: FeatureOut(value) for name, value in view.features.items()},
+        flags=view.flags,
     )
+    return Response(msgspec.json.encode(answer), media_type="application/json")
 
 
 @router.get("/decisions/{event_id:path}", dependencies=[Depends(needs("read"))], responses=_DECISION)

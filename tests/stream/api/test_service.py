@@ -186,7 +186,8 @@ def test_our_client(service):
     with Client(service.url, token=service.tokens["all"]) as client:
         assert client.predict([ROW]).predictions[0].decision == "review"
         assert client.score("payments", EVENT).features["n"] == 1
-        assert client.features("card", "c1").features["n"] == {"value": 0.0}
+        assert client.features("card", "c1").features["n"].value == 0.0
+        assert client.features("card", key := "a/b?c#d%2F é").key == key
         with pytest.raises(ApiError, match="404"):
             client.decision("e1")
     with Client(service.url) as nobody, pytest.raises(ApiError, match="401"):
