@@ -25,12 +25,12 @@ def parts_of(folder: Path) -> list[Path]:
 class PartWriter:
     """Appends rows to a folder's parts. `kept` are the rows that an earlier run left there."""
 
-    def __init__(self, folder: Path, size: int = PART_ROWS) -> None:
+    def __init__(self, folder: Path, size: int | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for left in folder.glob("*.tmp"):
             left.unlink()
         self._folder = folder
-        self._size = size
+        self._size = size = size or PART_ROWS
         parts = parts_of(folder)
         self._held = [pl.read_parquet(parts[-1])] if parts else []
         self._whole = max(0, len(parts) - 1)

@@ -1,0 +1,112 @@
+"""A backtest killed at a random moment and run again gives the report of one that was left alone."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import polars as pl
+import pytest
+
+from stream.backtest import parts
+from stream.backtest.backtest import backtest
+from stream.backtest.request import Request
+from tests.servers.process import wait_until
+
+ROOT = Path(__file__).resolve().parents[2]
+EVENTS = 20_000
+PART = 500
+CHILD = """
+import sys
+from functools import partial
+from pathlib import Path
+import msgspec
+from stream.backtest import inputs, parts
+from stream.backtest.backtest import backtest
+from stream.backtest.request import Request
+if __name__ == "__main__":
+    parts.PART_ROWS = {part}
+    inputs.batches = partial(inputs.batches, size=900)
+    raw = Path(sys.argv[1]).read_bytes()
+    asked = msgspec.json.decode(raw, type=Request, dec_hook=lambda kind, text: kind(text))
+    Path(sys.argv[1]).with_name("figures.json").write_bytes(msgspec.json.encode(backtest(asked).figures))
+"""
+POLICY = """
+[sources.transactions]
+review = 0.5
+
+[[sources.transactions.rules]]
+name = "large"
+when = "TX_AMOUNT > 150"
+action = "review"
+
+[sources.transactions.suppress]
+entity = "customer"
+period = "1d"
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """The handbook's definitions and rules that remember, on events made up here."""
+    draw = random.Random(9)
+    times = pl.from_epoch(pl.Series([1_772_323_200 + row * 20 for row in range(EVENTS)]), "s")
+    paid = pl.DataFrame({
+        "TRANSACTION_ID": range(EVENTS), "TX_DATETIME": times,
+        "CUSTOMER_ID": [draw.randrange(400) for _ in range(EVENTS)],
+        "TERMINAL_ID": [draw.randrange(500) for _ in range(EVENTS)],
+        "TX_AMOUNT": [draw.expovariate(0.02) for _ in range(EVENTS)],
+        "TX_FRAUD": [int(draw.random() < 0.03) for _ in range(EVENTS)],
+    })  # fmt: skip
+    known = paid.with_columns(
+        KNOWN_DATETIME=pl.col("TX_DATETIME") + pl.duration(days=1), LABEL_ID="TRANSACTION_ID"
+    )
+    known.write_parquet(tmp_path / "labels.parquet")
+    paid.drop("TX_FRAUD").write_parquet(tmp_path / "transactions.parquet")
+    (tmp_path / "definitions.py").write_text((ROOT / "examples/handbook/definitions.py").read_text())
+    (tmp_path / "policy.toml").write_text(POLICY)
+    (tmp_path / "riskstream.toml").write_text('[project]\nname = "killed"\n')
+    (tmp_path / "child.py").write_text(CHILD.format(part=PART))
+    return tmp_path
+
+
+def request(project: Path, name: str, processes: int = 1) -> Request:
+    inputs = [f"{source}={project}/{source}.parquet" for source in ("transactions", "labels")]
+    return Request(
+        config=project / "riskstream.toml", inputs=inputs, work=project / f"work-{name}",
+        decisions=project / name, with_features=True, processes=processes,
+    )  # fmt: skip
+
+
+def start(project: Path, asked: Request) -> subprocess.Popen[bytes]:
+    file = project / "request.json"
+    file.write_bytes(msgspec.json.encode(asked, enc_hook=str))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen([sys.executable, str(project / "child.py"), str(file)], env=environment)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_killed_at_random_and_run_again_the_report_is_the_same(
+    project: Path, monkeypatch: pytest.MonkeyPatch, processes: int
+) -> None:
+    monkeypatch.setattr(parts, "PART_ROWS", PART)
+    whole = backtest(request(project, "whole"))
+    asked = request(project, "killed", processes)
+    draw = random.Random()
+    for moment in sorted(draw.sample(range(1, EVENTS // PART - 10), 2)):
+        process = start(project, asked)
+        wait_until(lambda: len(list(asked.work.rglob("part-*.parquet"))) >= moment, 60, f"{moment} parts")  # noqa: B023
+        process.send_signal(signal.SIGKILL)
+        assert process.wait(10) == -signal.SIGKILL
+    assert asked.work.exists()
+    assert start(project, asked).wait(60) == 0
+    assert not asked.work.exists()
+    frames = [pl.read_parquet(project / name / "setting.parquet") for name in ("whole", "killed")]
+    assert frames[0].height == EVENTS
+    assert frames[0].equals(frames[1])
+    assert (project / "figures.json").read_bytes() == msgspec.json.encode(whole.figures)
