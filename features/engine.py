@@ -299,19 +299,21 @@ class FeatureEngine:
             state.reserve_keys(table.count)
             theirs = {number for name, number in foreign if name == source}
             if theirs:
-                for slot in slots.tolist():
-                    state.remove(slot, theirs)
-        for slot, source, partition, data in slices:
-            state = states[source]
-            if any(state.group.text_tokens):
-                data, texts = split_texts(data)
-                self._texts.update(texts)
-            if state.decode(slot, partition, data) < 0:
-                raise FatalError(
-                    f"a stored row of {source}[{partition}] has another format; rebuild the state"
-                )
+                state.remove(slots, theirs)
+            mine = [one for one in slices if one[1] == source]
+            if mine and not self._decode(state, mine):
+                raise FatalError(f"a stored row of {source} has another format; rebuild the state")
         table.loaded[slots] = True
         table.read_at[slots] = read_at_us
+
+    def _decode(self, state: GroupState, slices: Sequence[tuple[int, str, int, bytes]]) -> bool:
+        rows = [row for _, _, _, row in slices]
+        if any(state.group.text_tokens):
+            for place, row in enumerate(rows):
+                rows[place], texts = split_texts(row)
+                self._texts.update(texts)
+        where = np.array([(slot, partition) for slot, _, partition, _ in slices], np.int64)
+        return state.decode(np.ascontiguousarray(where[:, 0]), np.ascontiguousarray(where[:, 1]), rows)
 
     def take_dirty(self) -> list[DirtyRun]:
         """Encode every row touched since the last take."""
@@ -378,7 +380,6 @@ class FeatureEngine:
         for state in states:
             victims = victims[state.stored(victims, table.shards, base)]
         for state in states:
-            for slot in victims.tolist():
-                state.remove(slot)
+            state.remove(victims)
         table.forget(victims)
         return len(victims)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from features import kernel as k
 from features.batch import Bools, Ints
 from features.plan import Feature, Group
-from features.row_codec import decode_row, encode_rows, rows_bound, word
+from features.row_codec import decode_rows, encode_rows, rows_bound, word
 
 _KINDS = {
     "count": 0,
@@ -115,42 +115,40 @@ class GroupState:
         )
         return out, ends
 
-    def decode(self, slot: int, part: int, data: bytes) -> int:
-        """A new row from bytes."""
-        self.grow(self._block)
-        self.parts.add(part)
-        raw = np.frombuffer(data, np.uint8)
-        return int(
-            decode_row(
+    def decode(self, slots: Ints, parts: Ints, data: Sequence[bytes]) -> bool:
+        """New rows from bytes; False when one is of another version."""
+        self.parts.update(parts.tolist())
+        whole = np.frombuffer(b"".join(data), np.uint8)
+        starts = np.cumsum([0, *map(len, data)])
+        made = 0
+        while made < len(data):
+            self.grow(self._block)
+            made = decode_rows(
                 self.entries,
                 self.rows,
                 self.heads,
                 self.buckets,
                 self.meta,
-                slot,
-                part,
-                raw,
+                made,
+                slots,
+                parts,
+                whole,
+                starts,
+                self._block,
                 self.accs,
                 len(self.group.conditions),
                 self.group.label,
                 self._word,
             )
-        )
+            if made < 0:
+                return False
+        return True
 
-    def remove(self, slot: int, only: set[int] | None = None) -> None:
-        """Forget the rows of a key; of some partitions only, where given."""
-        r, before = int(self.heads[slot]), -1
-        while r >= 0:
-            following = int(self.rows.nxt[r])
-            if only is not None and int(self.rows.part[r]) not in only:
-                before = r
-            else:
-                if before < 0:
-                    self.heads[slot] = following
-                else:
-                    self.rows.nxt[before] = following
-                self._free(r)
-            r = following
+    def remove(self, slots: Ints, only: set[int] | None = None) -> None:
+        """Forget the rows of keys; of some partitions only, where given."""
+        parts = np.zeros(0 if only is None else max(only) + 1, np.bool_)
+        parts[list(only or ())] = True
+        k.remove_rows(self.entries, self.rows, self.heads, self.buckets, self.meta, slots, parts)
 
     def text_tokens(self, row: int) -> set[int]:
         """Tokens of a row whose texts must be kept with it, those of its buckets too."""
@@ -182,17 +180,6 @@ class GroupState:
             late = self.rows.stamp[mine] > base(self.group.source, part)[shards[keys]]
             pending[keys[late | (self.rows.dirty[mine] > 0)]] = True
         return ~pending[slots]
-
-    def _free(self, r: int) -> None:
-        k._release(self.entries, self.meta, self.rows.start[r], self.rows.cls[r])
-        self.meta[k.LIVE_ROWS] -= 1
-        if self.rows.bucket[r] >= 0:
-            self.meta[k.LIVE_BUCKETS] -= 1
-            self.buckets.n[self.rows.bucket[r]] = self.meta[k.FREE_BUCKET]
-            self.meta[k.FREE_BUCKET] = self.rows.bucket[r]
-        self.rows.slot[r], self.rows.dirty[r], self.rows.n[r] = -1, 0, 0
-        self.rows.nxt[r] = self.meta[k.FREE_ROW]
-        self.meta[k.FREE_ROW] = r
 
     def _entries(self, size: int) -> k.Entries:
         label = size if self.group.label else 0

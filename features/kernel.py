@@ -246,6 +246,50 @@ class Layout(NamedTuple):
 
 
 @lean
+def is_full(e: Entries, rows: Rows, b: Buckets, meta: Ints, entries: Scalar) -> Scalar:
+    """Whether there is not surely room for one more row with so many entries and a block of buckets."""
+    return (
+        meta[BUMP] + entries > len(e.t) or meta[NROWS] + 1 >= len(rows.slot) or meta[NBUCKETS] + 1 >= len(b.n)
+    )
+
+
+@lean
+def _free_row(e: Entries, rows: Rows, b: Buckets, meta: Ints, r: Scalar) -> None:
+    _release(e, meta, rows.start[r], rows.cls[r])
+    meta[LIVE_ROWS] -= 1
+    blk = rows.bucket[r]
+    if blk >= 0:
+        meta[LIVE_BUCKETS] -= 1
+        b.n[blk] = meta[FREE_BUCKET]
+        meta[FREE_BUCKET] = blk
+    rows.slot[r], rows.dirty[r], rows.n[r] = -1, 0, 0
+    rows.nxt[r] = meta[FREE_ROW]
+    meta[FREE_ROW] = r
+
+
+@lean_released
+def remove_rows(
+    e: Entries, rows: Rows, heads: Ints, b: Buckets, meta: Ints, slots: Ints, parts: Bools
+) -> None:
+    """Forget the rows of keys, of those partitions only that `parts` marks; of all when it is empty."""
+    for j in range(len(slots)):
+        before: Scalar = -1
+        r: Scalar = heads[slots[j]]
+        while r >= 0:
+            following = rows.nxt[r]
+            part = rows.part[r]
+            if len(parts) > 0 and (part >= len(parts) or not parts[part]):
+                before = r
+            else:
+                if before < 0:
+                    heads[slots[j]] = following
+                else:
+                    rows.nxt[before] = following
+                _free_row(e, rows, b, meta, r)
+            r = following
+
+
+@lean
 def _limit(lay: Layout, age: Scalar) -> Scalar:
     for k in range(len(lay.reach)):
         if lay.reach[k] > age:
@@ -888,18 +932,12 @@ def run(
     stamp_parts: Ints,
 ) -> Scalar:
     """Process events from `begin` on; returns the first event not processed (arenas were full) or n."""
-    room = len(e.t)
+    ring: Scalar = 16
+    while ring < lay.capacity * 4:
+        ring *= 2
     for n in range(begin, len(slot)):
-        if does_fold[n] and folds_in:
-            cap = 16
-            while cap < lay.capacity * 4:
-                cap *= 2
-            if (
-                meta[BUMP] + 2 * cap > room
-                or meta[NROWS] + 1 >= len(rows.slot)
-                or meta[NBUCKETS] + 1 >= len(b.n)
-            ):
-                return n
+        if does_fold[n] and folds_in and is_full(e, rows, b, meta, 2 * ring):
+            return n
         sl = slot[n]
         if sl < 0:
             continue

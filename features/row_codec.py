@@ -22,6 +22,7 @@ from features.kernel import (
     _at,
     _chain,
     clear_fields,
+    is_full,
     new_bucket,
     new_row,
     open_gap,
@@ -314,7 +315,7 @@ def encode_rows(
         ends[j] = p
 
 
-@lean_released
+@lean
 def decode_row(
     e: Entries,
     rows: Rows,
@@ -324,16 +325,17 @@ def decode_row(
     slot: Scalar,
     part: Scalar,
     data: Bytes,
+    begin: Scalar,
     accs: Scalar,
     conditions: Scalar,
     label: bool,
     one: Word,
 ) -> Scalar:
-    """Make a new row from bytes; returns the row, or -1 for another version."""
-    if data[0] != VERSION:
+    """Make a new row from the bytes at `begin`; returns the row, or -1 for another version."""
+    if data[begin] != VERSION:
         return -1
     r = new_row(e, rows, heads, meta, slot, part)
-    stamp, p = _read(data, 1)
+    stamp, p = _read(data, begin + 1)
     rows.stamp[r] = np.int64(stamp)
     newest, p = _read(data, p)
     rows.newest[r] = _unzigzag(newest)
@@ -415,3 +417,38 @@ def decode_row(
             b.sample[blk, c, j] = np.int64(token)
             b.seen[blk, c, j] = _unzigzag(seen)
     return r
+
+
+@lean_released
+def decode_rows(
+    e: Entries,
+    rows: Rows,
+    heads: Ints,
+    b: Buckets,
+    meta: Ints,
+    begin: int,
+    slots: Ints,
+    parts: Ints,
+    data: Bytes,
+    starts: Ints,
+    block: int,
+    accs: int,
+    conditions: int,
+    label: bool,
+    one: Word,
+) -> int:
+    """Make rows from bytes, from the row `begin` on.
+
+    Returns how many are made; fewer than all: arenas were full. Minus one minus the place of a row of another version.
+    """
+    for j in range(begin, len(slots)):
+        if is_full(e, rows, b, meta, 3 * block):
+            return j
+        if (
+            decode_row(
+                e, rows, heads, b, meta, slots[j], parts[j], data, starts[j], accs, conditions, label, one
+            )
+            < 0
+        ):
+            return -1 - j
+    return len(slots)
