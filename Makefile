@@ -8,7 +8,7 @@ KILLS ?= 200
 CHECKS ?= hole-* merged-*
 
 .PHONY: help install demo test test-long check format bench bench-peers chaos handbook handbook-models loans \
-	bench-http faust-agrees model-check schemas constraints servers clean
+	bench-http certify faust-agrees model-check schemas constraints servers clean
 
 help:  ## say what each target does
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -75,6 +75,9 @@ handbook-models: install  ## the published fraud baselines beside ours
 
 loans: install  ## the published credit baselines beside ours
 	$(PY) -m benchmarks.loans
+
+certify: servers  ## two workers, one killed, one added, a promotion: every decision again, bit for bit; then altered copies
+	$(PY) -m benchmarks.certify
 
 faust-agrees: servers  ## the Faust face against the worker, alert by alert
 	$(PY) -m benchmarks.faust_agrees

@@ -216,7 +216,7 @@ class Bank:
         reader.close()
         return found
 
-    def copy(self, topic: str, records: Iterable[RawMessage], name: str) -> str:
+    def copy(self, records: Iterable[RawMessage], name: str) -> str:
         """Records on a topic of their own, partition by partition."""
         target = self.make_topic(f"{self.name}-{name}", partitions=PARTITIONS)
         producer = Producer({"bootstrap.servers": self.kafka, "queue.buffering.max.messages": 2_000_000})

@@ -28,6 +28,8 @@ from stream.kafka.topic_reader import TopicReader, committed
 
 Progress = Callable[[int, int], None]
 _MARGIN_MS = 60_000
+_NO_BEGINNING = "retention gone: the journal does not reach back to where this session began"
+_NO_HEAD = "lost record: the journal lacks the first unit of work of this session"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,11 +100,11 @@ class _Certifier:
     def _read_journal(self) -> Journal:
         topics = {name: source.topic for name, source in self._plan.sources.items()}
         found = units.read(_all(self._open([self._config.topics.journal])), topics, self._end)
-        for unit in filter(self._in_range, found.orphans):
-            cause = "retention gone: the journal does not reach back to where this session began"
-            self._findings.report(
-                Difference(what="unreplayable", record="journal", place=unit.at, cause=cause)
-            )
+        for cause, some in ((_NO_BEGINNING, found.orphans), (_NO_HEAD, found.headless)):
+            for unit in filter(self._in_range, some):
+                self._findings.report(
+                    Difference(what="unreplayable", record="journal", place=unit.at, cause=cause)
+                )
         return found
 
     def _open(self, topics: Iterable[str], since_ms: int | None = None) -> TopicReader:
@@ -139,7 +141,9 @@ class _Certifier:
         for what, places in (("missing", expected - found), ("unknown", found - expected)):
             for place, offset in sorted(places):
                 cause = (
-                    "lost record, or deleted by retention" if what == "missing" else "this event does decode"
+                    "lost record: never published, or deleted"
+                    if what == "missing"
+                    else "altered: this event does decode"
                 )
                 self._findings.report(
                     Difference(what=what, record="dead letter", place=name_of(place, offset), cause=cause)

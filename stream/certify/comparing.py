@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -24,6 +25,13 @@ _SHOWN_TEXTS = {
     "times",
 }
 _MOST = 40
+_TOUCHES = {
+    "policy memory": ("threshold", "decision", "alert", "suppressed"),
+    "retention gone": ("features.", "duplicate", "late", "stamps"),
+    "other owner's state": ("features.", "stamps"),
+}
+_STAMPS = "other owner's state: read at other stamps than the journal says"
+_ALTERED = "altered: nobody who had this state, model and policy wrote it"
 
 
 def name_of(place: Place, offset: int) -> str:
@@ -54,6 +62,15 @@ def differing(found: RawMessage, expected: Record) -> dict[str, tuple[str, str]]
         elif not _same(there.get(name), ours.get(name)):
             out[name] = (_text(name, there.get(name)), _text(name, ours.get(name)))
     return dict(list(out.items())[:_MOST])
+
+
+def cause_of(causes: Sequence[str], fields: Mapping[str, object]) -> str:
+    """The first known cause that explains these fields, or that the record was altered."""
+    for cause in causes:
+        touched = _TOUCHES.get(cause.partition(":")[0], ("",))
+        if any(name.startswith(touched) for name in fields):
+            return cause
+    return _STAMPS if "stamps" in fields else _ALTERED
 
 
 def _fields(there: dict[str, Any], ours: dict[str, Any], prefix: str) -> dict[str, tuple[str, str]]:

@@ -20,6 +20,8 @@ from stream.certify.units import Unit
 from stream.kafka.journal import JournalEntry
 from stream.scorer import Scorer
 
+_BUDGET = "policy memory: the alert budget may have counted a unit of work that was aborted"
+
 
 class Mirror:
     """What a worker knew. `causes` say why the unit replayed last cannot be the same, if so."""
@@ -38,6 +40,7 @@ class Mirror:
         self._scorer: Scorer | None = None
         self._policy = ""
         self._wrong_policy = ""
+        self._inexact = ""
         self.causes: list[str] = []
 
     @property
@@ -56,6 +59,9 @@ class Mirror:
             policy, self._wrong_policy = self._library.policy(entry.policy)
             self._scorer = Scorer(self._engine, policy, {}, self._profiles)
             self._process = entry.process
+            self._inexact = ""
+        elif any(_has_budget(self._scorer, source) for source in self._plan.readers):
+            self._inexact = _BUDGET
         if isinstance(self._scorer.policy, Policy) and self._scorer.policy.remembers:
             self._scorer.policy.recall(alerts())
 
@@ -78,11 +84,19 @@ class Mirror:
             self._slices.fold(batch, lambda entity, key: key in missing.get(entity, ()))
         return decisions
 
+    def fold(self, batch: MicroBatch) -> None:
+        """Events of our partitions that no unit tells of: the worker has seen them, so its cache must have."""
+        prepared = self._engine.prepare(batch)
+        for keys in self._engine.entity_keys(prepared):
+            self._load_entity(keys, {}, set())
+        self._engine.fold(prepared)
+        self._slices.put(self._engine.take_dirty(), batch)
+
     def _as_it_was(self, entry: JournalEntry) -> Scorer:
         scorer = self._scorer
         if scorer is None:
             raise ValueError(f"{entry.worker}: no session has begun")
-        self.causes = []
+        self.causes = [self._inexact] if self._inexact else []
         if entry.plan != self._plan.fingerprint:
             self.causes.append(
                 f"definitions changed: plan {entry.plan} scored, it is {self._plan.fingerprint}"
@@ -155,6 +169,10 @@ class Mirror:
             if group.entity == keys.entity:
                 slot = prepared.passes[group.index].slot
                 slot[np.isin(slot, gone)] = -1
+
+
+def _has_budget(scorer: Scorer, source: str) -> bool:
+    return isinstance(scorer.policy, Policy) and scorer.policy.source(source).budget is not None
 
 
 def _flag(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import msgspec
 
 from stream.certify.certificate import Difference
-from stream.certify.comparing import differing, name_of
+from stream.certify.comparing import cause_of, differing, name_of
 from stream.codecs.alert_codec import Record
 from stream.codecs.messages import RawMessage
 from stream.contracts import EventPlace
@@ -55,6 +55,7 @@ class Published:
         self._seen = {place: bytearray(max(0, end - first)) for place, (first, end) in spans.items()}
         self._waiting: dict[tuple[Place, int], Expected] = {}
         self._ahead: dict[tuple[Place, int], RawMessage] = {}
+        self._excuses: dict[tuple[Place, int], str] = {}
         self._decoder = msgspec.json.Decoder(_Named)
         self._sum = 0
 
@@ -71,6 +72,10 @@ class Published:
         else:
             self._compare(place, offset, expected, found)
 
+    def excuse(self, place: Place, offset: int, cause: str) -> None:
+        """The replay published nothing of this event, and it may be wrong for a known reason."""
+        self._excuses[place, offset] = cause
+
     def catch_up(self) -> None:
         """Read on while something is waited for, but not too far ahead."""
         while self._waiting and len(self._ahead) < _MOST_AHEAD and not self._reader.done:
@@ -86,14 +91,14 @@ class Published:
                 Difference(
                     what="missing", record=self.kind, place=name_of(place, offset),
                     event=_hashed(expected.event_id),
-                    cause=_first(expected.causes, "record lost, or deleted by retention"),
+                    cause=_first(expected.causes, "lost record: never published, or deleted by retention"),
                 )
             )  # fmt: skip
         for (place, offset), message in self._ahead.items():
             self._report(
                 Difference(
                     what="unknown", record=self.kind, place=name_of(place, offset), at=_at(message),
-                    cause="no replayed unit of work published it",
+                    cause=self._excuses.get((place, offset), "altered: no unit of work published it"),
                 )
             )  # fmt: skip
 
@@ -109,7 +114,11 @@ class Published:
         except msgspec.MsgspecError:
             self._report(
                 Difference(
-                    what="unknown", record=self.kind, place="", at=_at(message), cause="cannot be read"
+                    what="unknown",
+                    record=self.kind,
+                    place="",
+                    at=_at(message),
+                    cause="altered: no decision can be read from it",
                 )
             )
             return
@@ -121,7 +130,7 @@ class Published:
             self._report(
                 Difference(
                     what="duplicated", record=self.kind, place=name_of(place, offset), at=_at(message),
-                    cause="published again",
+                    cause="repeated: it was published before",
                 )
             )  # fmt: skip
             return
@@ -142,13 +151,10 @@ class Published:
             digest = hashlib.sha256((found.key or b"") + b"\0" + (found.value or b"")).digest()
             self._sum = (self._sum + int.from_bytes(digest, "big")) % _WHOLE
             return
-        cause = "altered: written by nobody who had this state, model and policy"
-        if "stamps" in fields:
-            cause = "other owner's state: read at other stamps than the journal says"
         self._report(
             Difference(
                 what="altered", record=self.kind, place=name_of(place, offset), at=_at(found),
-                event=_hashed(expected.event_id), cause=_first(expected.causes, cause), fields=fields,
+                event=_hashed(expected.event_id), cause=cause_of(expected.causes, fields), fields=fields,
             )
         )  # fmt: skip
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from features.batch import SourceBatch
 from features.plan import Plan
 from features.profiles import ProfileTable
 from models.decision.decisions import Decisions
@@ -22,7 +23,7 @@ from stream.certify.slices import Slices
 from stream.certify.units import Journal, Order, Unit
 from stream.codecs.alert_codec import AlertEncoder
 from stream.kafka.consumer import Place
-from stream.kafka.merge import arrange
+from stream.kafka.merge import arrange, take
 from stream.kafka.past_alerts import MOST, past_alert
 
 
@@ -112,7 +113,15 @@ class Replay:
         first = self._order.clear_until(place)
         for taken in self._inputs.between(place, upto if first is None else min(upto, first)):
             self._account(taken)
-            self._slices.fold(arrange(taken.strays))
+            self._fold(taken.strays)
+
+    def _fold(self, strays: list[SourceBatch]) -> None:
+        for part in strays:
+            for number in np.unique(part.partition).tolist():
+                mine = take(part, np.flatnonzero(part.partition == number), part.position)
+                holder = self._order.holder((part.source.topic, number))
+                owner = self._slices if holder is None else self._mirrors[holder]
+                owner.fold(arrange([mine]))
 
     def _replay(self, unit: Unit) -> None:
         for place, stamp in unit.needs.items():
@@ -121,7 +130,7 @@ class Replay:
             self._pass_over(place, first)
         mirror, entry = self._mirrors[unit.worker], unit.entry
         taken = self._inputs.of_unit(entry, unit.spans)
-        self._slices.fold(arrange(taken.strays))
+        self._fold(taken.strays)
         wanted = self._material.in_range(unit)
         decisions = mirror.replay(entry, taken.batch, score=wanted or mirror.remembers)
         self._account(taken)
@@ -148,6 +157,8 @@ class Replay:
         pairs = [(self._material.alerts, np.flatnonzero(decisions.alert), alerts)]
         if self._material.decisions is not None:
             pairs.append((self._material.decisions, everything, self._encoder.decisions(decisions, scored)))
+        if causes:
+            self._excuse(decisions, causes[0])
         for published, rows, records in pairs:
             for row, record in zip(rows.tolist(), records, strict=True):
                 place = (batch.source.topic, int(batch.partition[row]))
@@ -155,10 +166,17 @@ class Replay:
                     place, int(batch.offset[row]), Expected(record, batch.event_ids[row], causes)
                 )
 
+    def _excuse(self, decisions: Decisions, cause: str) -> None:
+        batch = decisions.features.batch
+        for row in np.flatnonzero(~decisions.alert).tolist():
+            place = (batch.source.topic, int(batch.partition[row]))
+            self._material.alerts.excuse(place, int(batch.offset[row]), cause)
+
     def _gone(self, unit: Unit) -> list[str]:
-        """Why the state of a unit may be incomplete, for want of the log."""
+        """Why the state of a unit may be incomplete, for want of the log or of an order."""
         gone = self._material.gone
-        return [gone[place] for place in (*unit.spans, *unit.needs) if place in gone]
+        found = [gone[place] for place in (*unit.spans, *unit.needs) if place in gone]
+        return [*found, _CIRCLE] if self._order.forced else found
 
     # -- accounting ----------------------------------------------------------------------------
 
@@ -199,5 +217,6 @@ class Replay:
         return first <= offset < end
 
 
+_CIRCLE = "journal out of order: units of work wait for each other in a circle"
 _IN_NO_UNIT = "lost record: no unit of work of the journal names this event"
 _NOT_IN_LOG = "lost record: the journal names this event, the log does not hold it"

@@ -50,13 +50,15 @@ class Journal:
     """The units by worker, and what replay must know before it begins.
 
     `wanted` counts, for each slice, who will ask for it at which stamp. `origins` say where the group began in each
-    partition. `orphans` are units whose session began before the journal does.
+    partition. `orphans` are units whose session began before the journal does, `headless` those whose session's first
+    unit is not there although earlier ones of the worker are: neither can be replayed.
     """
 
     units: dict[str, deque[Unit]] = field(default_factory=dict)
     wanted: dict[SliceName, Counter[int]] = field(default_factory=dict)
     origins: dict[Place, int] = field(default_factory=dict)
     orphans: list[Unit] = field(default_factory=list)
+    headless: list[Unit] = field(default_factory=list)
 
     def all(self) -> Iterable[Unit]:
         """Every unit that can be replayed."""
@@ -74,7 +76,7 @@ def read(messages: Iterable[RawMessage], topics: Mapping[str, str], until: int |
         unit = _unit(message, entry, topics)
         if sessions.get(unit.worker) != unit.session:
             if not unit.holdings:
-                out.orphans.append(unit)
+                (out.headless if unit.worker in out.units else out.orphans).append(unit)
                 continue
             unit.opens = True
             sessions[unit.worker] = unit.session
@@ -149,6 +151,10 @@ class Order:
         """The first offset of a partition that a unit still to come scores; None when none does."""
         turns = self._turns.get(place)
         return turns[0][0] if turns else None
+
+    def holder(self, place: Place) -> str | None:
+        """The worker whose session holds a partition now."""
+        return self._held.get(place)
 
     def _time(self, unit: Unit) -> int:
         return unit.recovered if self._begins(unit) else unit.scored

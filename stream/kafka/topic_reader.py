@@ -18,6 +18,7 @@ from stream.kafka.consumer import Place
 _WAIT_S = 10.0
 _STALLED_S = 60.0
 _AT_ONCE = 10_000
+_POLL_S = 0.05
 _AHEAD = 20_000
 
 
@@ -86,7 +87,7 @@ class TopicReader:
         idle = 0.0
         while self._next[place] < upto:
             self._pace(place)
-            idle = 0.0 if self._poll(0.5) else idle + 0.5
+            idle = 0.0 if self._poll() else idle + _POLL_S
             if idle > _STALLED_S:
                 raise FatalError(
                     f"{place[0]}[{place[1]}]: no record for {_STALLED_S:g} s before the log's end"
@@ -99,7 +100,7 @@ class TopicReader:
     def poll(self) -> list[RawMessage]:
         """Records of any partition, in the order of each; empty where none came within a moment, or at the end."""
         if not any(self._held.values()) and not all(map(self._at_end, self.ends)):
-            self._poll(0.5)
+            self._poll()
         out = [one for held in self._held.values() for one in held]
         for held in self._held.values():
             held.clear()
@@ -117,8 +118,8 @@ class TopicReader:
                 (self._consumer.pause if full else self._consumer.resume)([TopicPartition(*place)])
                 (self._paused.add if full else self._paused.discard)(place)
 
-    def _poll(self, seconds: float) -> bool:
-        messages: list[Any] = self._consumer.consume(_AT_ONCE, seconds)
+    def _poll(self) -> bool:
+        messages: list[Any] = self._consumer.consume(_AT_ONCE, _POLL_S)
         for message in messages:
             place = (message.topic(), message.partition())
             error, offset = message.error(), message.offset()
