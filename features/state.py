@@ -230,6 +230,11 @@ class SliceState:
         """
         self._staged = self._take_dirty() if self._stage_due() else None
 
+    @property
+    def staging(self) -> bool:
+        """Whether rows wait for the commit of the batch that they are as of: the next commit must be that one."""
+        return self._staged is not None
+
     def rest(self, *, now: bool = False) -> None:
         """All that was folded is committed and nothing is under way: stage the rest when it is time, or `now`."""
         if any(one.staged < one.committed for one in self._owned.values()) and (now or self._stage_due()):

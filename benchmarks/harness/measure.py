@@ -177,7 +177,9 @@ def latencies_ms(
     run = _new_run(servers, contender, threshold, low_latency=True)
     stop = load.warm + int(load.rate * load.seconds)
     before, expected = job.expected(load.warm, threshold), job.expected(stop, threshold)
-    source = Input(run.bootstrap, run.input_topic, job.events, linger_ms=0)
+    # A request an event would keep the broker busier than the worker: thousands a second come in small batches.
+    linger_ms = 2 if load.rate > 1_000 else 0
+    source = Input(run.bootstrap, run.input_topic, job.events, linger_ms=linger_ms)
     source.write(0, load.warm)
     alerts = Alerts(run.bootstrap, run.alert_topic)
     sent: dict[str, float] = {}

@@ -33,8 +33,14 @@ class Delivery(Protocol):
     """Brings one unit of work's outputs and offsets to Kafka. Used by one thread at a time.
 
     `deliver` may run beside the thread that consumes; `finish` follows it in that thread, because the client lets
-    no other call to a consumer in while one is in `consume`, or in a rebalance callback.
+    no other call to a consumer in while one is in `consume`, or in a rebalance callback. `settle_every` is how many
+    seconds of delivered units one `finish` may wait to cover.
     """
+
+    @property
+    def settle_every(self) -> float:
+        """Seconds between two `finish`; 0: one for each unit of work."""
+        ...
 
     def open(self) -> None:
         """Get ready; ends what a crashed predecessor left open. May block."""
@@ -62,6 +68,8 @@ class Delivery(Protocol):
 
 class ExactlyOnce:
     """One transaction a unit of work."""
+
+    settle_every = 0.0
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self._settings = dict(settings)
@@ -154,7 +162,9 @@ class ExactlyOnce:
 
 
 class AtLeastOnce:
-    """Outputs first, then offsets: a crash in between repeats outputs, never loses one."""
+    """Outputs first, offsets a little later: a crash in between repeats outputs, never loses one."""
+
+    settle_every = 0.1
 
     def __init__(self, settings: Mapping[str, Any], consumer: InputConsumer) -> None:
         self._settings = dict(settings)

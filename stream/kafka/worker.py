@@ -12,9 +12,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Literal
+
+from confluent_kafka import TopicPartition
 
 from features.errors import FatalError, RetriableError
 from features.store.base import Partition, Store, StoreUnavailable
@@ -23,6 +24,7 @@ from stream.kafka.clients import connect
 from stream.kafka.consumer import Fetched, Place, Reached
 from stream.kafka.dlq import DlqLimit
 from stream.kafka.faults import point
+from stream.kafka.lane import Lane
 from stream.kafka.progress import Progress
 from stream.kafka.rebalance import Assignment
 from stream.kafka.sequencer import Sequencer
@@ -66,9 +68,6 @@ class Worker:
         self._settings = config.worker
         self._stop = threading.Event()
         self._closing = ExitStack()
-        self._pool = self._closing.enter_context(ThreadPoolExecutor(1, thread_name_prefix="delivery"))
-        self._delivering: Future[float] | None = None
-        self._unit: Unit | None = None
         self._ahead: Fetched | None = None
         self._live = False
         self._failures = 0
@@ -105,6 +104,8 @@ class Worker:
         parts = self._closing.enter_context(connect(self._config, self._scorer, self._store, self._decoders))
         self._state, self._desk, self._flusher = parts.state, parts.desk, parts.flusher
         self._consumer, self._delivery, self._positions = parts.consumer, parts.delivery, parts.positions
+        self._lane = Lane(parts.delivery, self._delivered, self._committed)
+        self._closing.callback(self._lane.close)
         self._sequencer = Sequencer(
             self._consumer, wait_ms=self._settings.order_wait_ms, batch_size=self._settings.batch_size
         )
@@ -113,7 +114,8 @@ class Worker:
         _log.info("started", delivery=self._settings.delivery, ordinal=self._settings.ordinal)
 
     def _drain(self) -> None:
-        self._join()
+        self._lane.join()
+        self._lane.settle()
         done = self._flusher.flush_now(_DRAIN_SECONDS)
         _log.info("stopped", events=self.progress.events, alerts=self.progress.alerts, flushed=done)
 
@@ -145,18 +147,13 @@ class Worker:
         """Drop what the failed unit of work touched, then `recover` (PROTOCOL 2.5)."""
         _log.warning("recovering", reason=str(error), attempt=self._failures)
         self.progress.metrics.recoveries.labels(type(error).__name__).inc()
-        self._abandon()
+        self._lane.abandon()
+        self._ahead = None
         self._state.drop()
         self._live = False
         self._consumer.start_at({})
         self._assignment.fresh = bool(self._assignment.places)
         self._wait(min(_FIRST_WAIT * 2 ** min(self._failures - 1, 6), _LONGEST_WAIT))
-
-    def _abandon(self) -> None:
-        """Wait for the delivery under way, whatever comes of it."""
-        running, self._delivering, self._unit, self._ahead = self._delivering, None, None, None
-        if running is not None:
-            running.exception()
 
     def _wait(self, seconds: float) -> None:
         """Poll so that the group keeps us, consuming nothing that counts."""
@@ -169,15 +166,17 @@ class Worker:
         self.progress.metrics.rebalances.labels(kind).inc()
         try:
             if kind == "revoked":
-                self._join()
+                self._lane.join()
+                self._lane.settle()
                 self._flusher.flush_now(_REVOKE_FLUSH_SECONDS)
             else:
-                self._abandon()
+                self._lane.abandon()
                 self._delivery.reset()
         except RetriableError as error:
             _log.warning("unit of work was not committed", reason=str(error))
         finally:
-            self._abandon()
+            self._lane.abandon()
+            self._ahead = None
             self._state.drop()
             self._live = False
 
@@ -251,10 +250,13 @@ class Worker:
         metadata = self._consumer.metadata() if fetched.count or self._sequencer.holds else None
         point("after_consume")
         decoded, settled = self._in_order(fetched)
-        self._join()
+        self._lane.join()
+        if self._lane.due or self._state.staging:
+            self._lane.settle()
         self._hold_back()
         if decoded is None or self._assignment.fresh or not self._live:
-            self._state.rest()
+            if self._lane.settled:
+                self._state.rest()
             return
         if self._between is not None:
             self._between()
@@ -267,8 +269,7 @@ class Worker:
         unit.offsets = self._positions.offsets(
             {place: (reached.offset, reached.leader_epoch) for place, reached in settled.items()}
         )
-        self._unit = unit
-        self._delivering = self._pool.submit(self._deliver, unit, metadata)
+        self._lane.submit(unit, metadata)
         self._state.stage()
 
     def _in_order(self, fetched: Fetched) -> tuple[Decoded | None, Mapping[Place, Reached]]:
@@ -283,34 +284,23 @@ class Worker:
 
     def _fetch(self) -> Fetched:
         """Whatever is there: one event when idle, thousands under load; more while a commit is under way."""
-        size, running = self._settings.batch_size, self._delivering
+        size, running = self._settings.batch_size, self._lane.busy
         fetched, self._ahead = self._ahead or Fetched(), None
-        if running is None and not fetched.count:
+        if not running and not fetched.count:
             waits = self._settings.linger_ms / 1000 if self._sequencer.holds else _QUIET
             self._consumer.fetch(1, max(waits, 0.001), fetched)
-        while running is not None and not running.done() and fetched.count < size and not fetched.rebalanced:
+        while not self._lane.done and fetched.count < size and not fetched.rebalanced:
             self._consumer.fetch(size - fetched.count, 0.001, fetched)
-        if fetched.count < size and not fetched.rebalanced and (fetched.count or running is not None):
+        if fetched.count < size and not fetched.rebalanced and (fetched.count or running):
             self._consumer.fetch(size - fetched.count, 0, fetched)
         return fetched
 
-    def _deliver(self, unit: Unit, metadata: object) -> float:
-        begun = time.monotonic()
-        self._delivery.deliver(unit.outputs, unit.offsets, metadata)
-        return time.monotonic() - begun
-
-    def _join(self) -> None:
-        """Wait for the unit of work under way; afterwards it is committed, or this raises."""
-        running, unit = self._delivering, self._unit
-        if running is None or unit is None:
-            return
-        seconds = running.result()
-        self._delivery.finish(unit.offsets)
-        self._delivering = self._unit = None
-        offsets = {self._partition((one.topic, one.partition)): one.offset for one in unit.offsets}
-        self._state.committed(offsets)
+    def _delivered(self, unit: Unit, seconds: float) -> None:
         self._failures = 0
         self.progress.committed(unit, seconds)
+
+    def _committed(self, offsets: list[TopicPartition]) -> None:
+        self._state.committed({self._partition((one.topic, one.partition)): one.offset for one in offsets})
 
     def _load(self, load: Callable[[], None]) -> bool:
         """Read state; while Redis is away wait, polling. False when the batch must be dropped meanwhile."""
