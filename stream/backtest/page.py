@@ -14,9 +14,9 @@ from stream.backtest.tally import BINS
 _COLOURS = ("#2563eb", "#ea580c")
 _LAYOUT = {
     "template": "plotly_white",
-    "margin": {"l": 60, "r": 20, "t": 50, "b": 50},
-    "height": 360,
-    "legend": {"orientation": "h", "y": 1.12},
+    "margin": {"l": 60, "r": 20, "t": 80, "b": 50},
+    "height": 380,
+    "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom"},
 }
 
 
