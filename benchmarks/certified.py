@@ -57,6 +57,7 @@ batch_size = {batch}
 flush_interval_ms = 200
 dead_letter_ratio = 1.0
 dead_letter_consecutive = 0
+{more}
 """
 POLICY = """[sources.transactions]
 review = 0.5
@@ -84,7 +85,7 @@ def labels_of(transactions: pl.DataFrame) -> pl.DataFrame:
 
 @dataclass
 class Bank:
-    """A project in `folder` on topics of its own; `sent` counts what was produced."""
+    """A project in `folder` on topics of its own; `sent` counts what was produced; `more` are settings of workers."""
 
     kafka: str
     redis: str
@@ -92,6 +93,7 @@ class Bank:
     make_topic: Callable[..., str]
     name: str
     batch: int = 4000
+    more: str = ""
     sent: int = 0
     workers: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
 
@@ -121,9 +123,14 @@ class Bank:
         """A settings file; `topics` replace the bank's own."""
         named = {topic: f"{self.name}-{topic}" for topic in OUTPUTS} | topics
         path = self.folder / file
-        path.write_text(
-            SETTINGS.format(name=self.name, kafka=self.kafka, redis=self.redis, batch=self.batch, **named)
-        )
+        own = {
+            "name": self.name,
+            "kafka": self.kafka,
+            "redis": self.redis,
+            "batch": self.batch,
+            "more": self.more,
+        }
+        path.write_text(SETTINGS.format(**own, **named))
         return path
 
     # -- events --------------------------------------------------------------------------------

@@ -142,19 +142,25 @@ class ColdReader:
         self.foreign_read, self.stale_shards, self.missing = [], {}, {}
 
     def leave_out(self, prepared: Prepared) -> None:
-        """The store is away: a key without rows is read as missing and not folded (PROTOCOL 5.7)."""
+        """The store is away: a key without rows is read as missing and not folded (PROTOCOL 5.7).
+
+        So is one whose rows came by replay alone: what others know of it was never read.
+        """
         self._begin()
         self.keys_of_batch = [
             keys for keys in self._engine.entity_keys(prepared) if keys.entity in self._shared
         ]
         for keys in self.keys_of_batch:
-            lacking = keys.slots[~keys.loaded]
-            if len(lacking):
-                self.missing[keys.entity] = [keys.keys[row] for row in np.flatnonzero(~keys.loaded).tolist()]
+            if self._shared[keys.entity]:
+                keys.loaded &= keys.foreign_read_at > 0
+            lacking = np.flatnonzero(~keys.loaded)
+            if not len(lacking):
+                continue
+            self.missing[keys.entity] = [keys.keys[row] for row in lacking.tolist()]
             for group in self._engine.plan.groups:
                 if group.entity == keys.entity:
                     slot = prepared.passes[group.index].slot
-                    slot[np.isin(slot, lacking)] = -1
+                    slot[np.isin(slot, keys.slots[lacking])] = -1
 
     def _wanted(self, keys: EntityKeys, lacking: Bools) -> _Wanted:
         foreign = {(one.source, one.number) for one in self._foreign[keys.entity]}
