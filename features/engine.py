@@ -315,15 +315,17 @@ class FeatureEngine:
         where = np.array([(slot, partition) for slot, _, partition, _ in slices], np.int64)
         return state.decode(np.ascontiguousarray(where[:, 0]), np.ascontiguousarray(where[:, 1]), rows)
 
-    def take_dirty(self) -> list[DirtyRun]:
-        """Encode every row touched since the last take."""
-        return [run for state in self._groups for run in self._dirty_runs(state)]
+    def take_dirty(self, shards: Bools | None = None) -> list[DirtyRun]:
+        """Encode every row touched since the last take; of some shards only, where they are marked."""
+        return [run for state in self._groups for run in self._dirty_runs(state, shards)]
 
-    def _dirty_runs(self, state: GroupState) -> Iterator[DirtyRun]:
+    def _dirty_runs(self, state: GroupState, shards: Bools | None) -> Iterator[DirtyRun]:
+        group, table = state.group, self._keys[state.group.entity]
         which = np.flatnonzero(state.rows.dirty[: int(state.meta[k.NROWS])])
+        if shards is not None and not shards.all():
+            which = which[shards[table.shards[state.rows.slot[which]]]]
         if not len(which):
             return
-        group, table = state.group, self._keys[state.group.entity]
         which = which[np.lexsort((table.shards[state.rows.slot[which]], state.rows.part[which]))]
         rows = self._encoded(state, which)
         state.rows.dirty[which] = 0

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from features.batch import FeatureMatrix, Ints
+from features.batch import Bools, FeatureMatrix, Ints
 from features.cold_reads import ColdReader, LostWrites, NotOurs
 from features.errors import RetriableError
 from features.pending import PendingRows, Place, Rows
+from features.rota import Rota
 from features.store.base import LOST, Flush, Manifest, Partition, Store
 from features.store.layout import slice_names
 
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["LostWrites", "NotOurs", "Position", "SliceState", "StateSettings"]
 
 
-_LONG_AGO = -(1 << 62)
-
 Staged = tuple[Place, Rows, int]
 """Rows of one partition and shard, and the number of their bytes."""
 
@@ -41,8 +40,9 @@ class StateSettings:
     """Limits. Times in milliseconds.
 
     `stage_ms` is how long touched rows may stay in the cache before they are encoded, once for all batches that
-    touched them meanwhile; `idle_probe_ms` how often an idle shard is asked whether it lost writes (PROTOCOL
-    3.1); `foreign_refresh_ms` how often other owners' slices are read again.
+    touched them meanwhile, a few shards at a time so that no batch waits long. `idle_probe_ms` is how often an idle
+    shard is asked whether it lost writes (PROTOCOL 3.1); `foreign_refresh_ms` how often other owners' slices are
+    read again.
     """
 
     memory_limit: int = 1 << 30
@@ -66,19 +66,23 @@ class Position:
 class Owned:
     """A partition that this worker owns. `cursor` is the next event to fold; below C it replays.
 
-    Every row as of `staged` is pending or in Redis: so far a mark may be raised (PROTOCOL 3.1).
+    Every row of a shard as of `staged` is pending or in Redis: so far its mark may be raised (PROTOCOL 3.1).
     """
 
     committed: int
     origin: int
     cursor: int
-    staged: int
+    staged: Ints
     base: Ints
     flushed_at: Ints
 
     @property
     def replays(self) -> bool:
         return self.cursor < self.committed
+
+    def stage(self, shards: Bools) -> None:
+        """Rows of these shards are encoded as of now."""
+        self.staged[shards] = np.maximum(self.staged[shards], min(self.cursor, self.committed))
 
 
 class SliceState:
@@ -98,8 +102,8 @@ class SliceState:
         self._now_ms = now_ms
         self._owned: dict[Partition, Owned] = {}
         self._pending = PendingRows()
-        self._staged: list[Staged] | None = None
-        self._staged_at = _LONG_AGO
+        self._staged: tuple[Bools, list[Staged]] | None = None
+        self._rota = Rota(engine.shards, settings.stage_ms)
         self._lock = threading.Lock()
         self._epoch = 0
         self._lost = False
@@ -122,7 +126,7 @@ class SliceState:
             self._owned = {}
             self._pending.clear()
             self._staged = None
-            self._staged_at = _LONG_AGO
+            self._rota = Rota(self._engine.shards, self._settings.stage_ms)
             self._lost = False
             self.degraded = self.restored = False
         self._engine.drop_all()
@@ -143,7 +147,12 @@ class SliceState:
                 raise NotOurs(partition)
             start = int(base.min())
             owned[partition] = Owned(
-                position.committed, position.origin, start, start, base, np.zeros(len(base), np.int64)
+                position.committed,
+                position.origin,
+                start,
+                np.full(len(base), start, np.int64),
+                base,
+                np.zeros(len(base), np.int64),
             )
         with self._lock:
             self._owned = owned
@@ -155,7 +164,9 @@ class SliceState:
         self.drop()
         nothing = np.zeros(self._engine.shards, np.int64)
         owned = {
-            partition: Owned(one.committed, one.origin, one.committed, one.committed, nothing, nothing.copy())
+            partition: Owned(
+                one.committed, one.origin, one.committed, nothing + one.committed, nothing, nothing.copy()
+            )
             for partition, one in positions.items()
         }
         with self._lock:
@@ -186,12 +197,13 @@ class SliceState:
 
     def advance(self, cursors: Mapping[Partition, int]) -> None:
         """In replay: every event below `cursors` was folded or did not exist (PROTOCOL 5.6)."""
-        staged = self._take_dirty()
+        shards = self._rota.all
+        staged = self._take_dirty(shards)
         with self._lock:
             for partition, cursor in cursors.items():
                 one = self._owned[partition]
                 one.cursor = max(one.cursor, cursor)
-                one.staged = max(one.staged, min(one.cursor, one.committed))
+                one.stage(shards)
             self._add(staged)
         self._shrink()
 
@@ -224,11 +236,12 @@ class SliceState:
                     matrix.flags[name] = raised
 
     def stage(self) -> None:
-        """When it is time, encode what was touched up to the batch just folded (PROTOCOL 2.4).
+        """Encode what was touched up to the batch just folded, in the shards whose time it is (PROTOCOL 2.4).
 
         Before any later fold, so that the rows are as of this batch's end; until then marks stay behind.
         """
-        self._staged = self._take_dirty() if self._stage_due() else None
+        shards = self._rota.due(self._now_ms())
+        self._staged = (shards, self._take_dirty(shards)) if shards.any() else None
 
     @property
     def staging(self) -> bool:
@@ -237,17 +250,13 @@ class SliceState:
 
     def rest(self, *, now: bool = False) -> None:
         """All that was folded is committed and nothing is under way: stage the rest when it is time, or `now`."""
-        if any(one.staged < one.committed for one in self._owned.values()) and (now or self._stage_due()):
-            staged = self._take_dirty()
+        if not any((one.staged < one.committed).any() for one in self._owned.values()):
+            return
+        shards = self._rota.all if now else self._rota.due(self._now_ms())
+        if shards.any():
+            staged = self._take_dirty(shards)
             with self._lock:
-                self._add_all(staged)
-
-    def _stage_due(self) -> bool:
-        now = self._now_ms()
-        if now - self._staged_at < self._settings.stage_ms:
-            return False
-        self._staged_at = now
-        return True
+                self._add_all(shards, staged)
 
     def committed(self, offsets: Mapping[Partition, int]) -> None:
         """The batch is committed: C moves, and what was staged with it becomes pending."""
@@ -256,7 +265,7 @@ class SliceState:
                 one = self._owned[partition]
                 one.committed = one.cursor = offset
             if self._staged is not None:
-                self._add_all(self._staged)
+                self._add_all(*self._staged)
             self._staged = None
         self._shrink()
 
@@ -267,16 +276,16 @@ class SliceState:
             self.restored = False
             self._pending.clear()
 
-    def _take_dirty(self) -> list[Staged]:
-        dirty = self._engine.take_dirty()
+    def _take_dirty(self, shards: Bools) -> list[Staged]:
+        dirty = self._engine.take_dirty(shards)
         return [] if self.degraded else [_staged(run) for run in dirty]
 
-    def _add_all(self, staged: list[Staged]) -> None:
-        """Rows as of what is committed now."""
+    def _add_all(self, shards: Bools, staged: list[Staged]) -> None:
+        """All touched rows of some shards, as of what is committed now."""
         if not self.degraded:
             self._add(staged)
         for one in self._owned.values():
-            one.staged = max(one.staged, min(one.cursor, one.committed))
+            one.stage(shards)
 
     def _add(self, staged: list[Staged]) -> None:
         for place, rows, size in staged:
@@ -343,9 +352,9 @@ class SliceState:
         return found + full
 
     def _flush(self, partition: Partition, shard: int, one: Owned, now: int) -> Flush:
-        base = int(one.base[shard])
-        rows = self._pending.take((partition, shard)) if base < one.staged else {}
-        return Flush(partition, shard, base, one.staged, one.origin, now, rows)
+        base, staged = int(one.base[shard]), int(one.staged[shard])
+        rows = self._pending.take((partition, shard)) if base < staged else {}
+        return Flush(partition, shard, base, staged, one.origin, now, rows)
 
     def flushed(self, epoch: int, flushes: Sequence[Flush], answers: Sequence[int]) -> None:
         """Answers of the store; those from before the last `recover` are ignored (PROTOCOL 3.3)."""

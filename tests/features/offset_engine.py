@@ -144,8 +144,9 @@ class OffsetEngine:
                     offsets.append(event.offset)
                     self.dirty[row] = None
 
-    def take_dirty(self) -> Any:
-        rows, self.dirty = list(self.dirty), {}
+    def take_dirty(self, shards: Bools) -> list[DirtyRun]:
+        rows = [row for row in self.dirty if shards[shard_of(row[0], row[1])]]
+        self.dirty = {row: None for row in self.dirty if row not in rows}
         return [
             DirtyRun(entity, source, partition, shard_of(entity, key), [key], [encode(self.rows[row])])
             for row in rows

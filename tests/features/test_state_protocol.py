@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from hypothesis.strategies import booleans, integers, lists, sampled_from, tuples
 
 from features.cold_reads import LostWrites, NotOurs
+from features.rota import Rota
 from features.state import Position, SliceState, StateSettings
 from features.store.base import Flush, Partition, ShardRead
 from features.store.layout import slice_name
@@ -253,12 +254,19 @@ def test_rows_stay_in_the_cache_until_it_is_time_and_marks_behind_them() -> None
         state.committed({pay: offset + 1})
         clock[0] += 100
     _, flushes = state.take_flushes(everything=True)
-    assert [flush.next for flush in flushes] == [1] * SHARDS, "only the first batch was staged"
+    assert [flush.next for flush in flushes] == [3, 1, 1], "the first batch, and the first shard's turn since"
     state.rest()
-    assert state.owned[pay].staged == 1
+    assert state.owned[pay].staged.tolist() == [3, 1, 1]
     clock[0] += 200
     state.rest()
-    assert state.owned[pay].staged == 3
+    assert state.owned[pay].staged.tolist() == [3] * SHARDS
+
+
+def test_each_shard_has_its_turn_once_an_interval() -> None:
+    rota = Rota(5, 100)
+    turns = [rota.due(now).nonzero()[0].tolist() for now in (1_000, 1_010, 1_040, 1_070, 1_089, 1_099, 1_120)]
+    assert turns == [[0, 1, 2, 3, 4], [], [0, 1], [2], [3], [], [0, 4]]
+    assert rota.due(1_220).all()
 
 
 def test_stale_slices_of_others_are_known_by_the_time_of_their_mark() -> None:
