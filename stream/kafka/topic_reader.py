@@ -46,6 +46,7 @@ class TopicReader:
         self.ends: dict[Place, int] = {}
         self._held: dict[Place, deque[RawMessage]] = {}
         self._paused: set[Place] = set()
+        self._idle = 0.0
         try:
             for topic in topics:
                 self._open(topic, since_ms)
@@ -84,14 +85,9 @@ class TopicReader:
     def take(self, place: Place, upto: int) -> list[RawMessage]:
         """The next records of one partition, those below `upto`. Waits until they are there."""
         upto = min(upto, self.ends[place])
-        idle = 0.0
         while self._next[place] < upto:
             self._pace(place)
-            idle = 0.0 if self._poll() else idle + _POLL_S
-            if idle > _STALLED_S:
-                raise FatalError(
-                    f"{place[0]}[{place[1]}]: no record for {_STALLED_S:g} s before the log's end"
-                )
+            self._poll()
         held, out = self._held[place], []
         while held and held[0].offset < upto:
             out.append(held.popleft())
@@ -118,8 +114,14 @@ class TopicReader:
                 (self._consumer.pause if full else self._consumer.resume)([TopicPartition(*place)])
                 (self._paused.add if full else self._paused.discard)(place)
 
-    def _poll(self) -> bool:
+    def _poll(self) -> None:
         messages: list[Any] = self._consumer.consume(_AT_ONCE, _POLL_S)
+        self._idle = 0.0 if messages else self._idle + _POLL_S
+        if self._idle > _STALLED_S:
+            missing = [
+                f"{topic}[{number}]" for topic, number in self.ends if not self._at_end((topic, number))
+            ]
+            raise FatalError(f"no record for {_STALLED_S:g} s before the log's end: {', '.join(missing)}")
         for message in messages:
             place = (message.topic(), message.partition())
             error, offset = message.error(), message.offset()
@@ -136,7 +138,6 @@ class TopicReader:
                     )
                 )  # fmt: skip
             self._next[place] = max(self._next[place], offset + 1)
-        return bool(messages)
 
 
 def committed(properties: Mapping[str, Any], group: str, topics: Iterable[str]) -> dict[Place, int]:
