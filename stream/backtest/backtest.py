@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ import msgspec
 import polars as pl
 
 from features.errors import ConfigurationError
-from stream.backtest.engines import score_shares
+from stream.backtest.engines import shares_running
 from stream.backtest.figures import Figures, figures
 from stream.backtest.inputs import opened
 from stream.backtest.parts import PartWriter, parts_of
@@ -73,23 +74,18 @@ def _run(
     request: Request, lanes: Sequence[Lane], keepers: dict[str, Keeper], progress: Progress | None
 ) -> tuple[Ran, Verdicts]:
     span = span_of(request)
-    until, whole = None, True
-    if request.processes > 1 or request.engine != "local":
-        until, whole = score_shares(request, progress)
-    with opened(request, lanes[0].plan) as feed:
+    shares = request.processes > 1 or request.engine != "local"
+    with ExitStack() as stack:
+        feed = stack.enter_context(opened(request, lanes[0].plan))
+        ended = stack.enter_context(shares_running(request)) if shares else None
         verdicts = Verdicts(request.work / "verdicts", feed.total // 2)
         work = []
         for lane in lanes:
             mine = [keepers[side.setting.name] for side in lane.sides]
-            here = until is None
-            scoring = (
-                scoring_here(lane, mine, span)
-                if here
-                else Rejoin(lane_folders(request, lane), lane, span).scored
-            )
-            work.append((scoring, mine))
-        ran = run(feed, work, verdicts, until=until, progress=progress)
-    return Ran(ran.events, ran.complete and whole), verdicts
+            here = scoring_here(lane, mine, span)
+            there = None if ended is None else Rejoin(lane_folders(request, lane), lane, span, ended).scored
+            work.append((there or here, mine))
+        return run(feed, work, verdicts, progress), verdicts
 
 
 def _keeper(request: Request, side: Side) -> Keeper:

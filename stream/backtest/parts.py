@@ -6,7 +6,8 @@ at all. So the parts of two runs over the same events are the same, however ofte
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import polars as pl
 from features.batch import Floats
 
 PART_ROWS = 200_000
+_LOOK_S = 0.05
 
 
 def parts_of(folder: Path) -> list[Path]:
@@ -63,18 +65,26 @@ class PartWriter:
         self._held = [held.rechunk()] if held.height else []
 
     def _write(self, frame: pl.DataFrame) -> None:
-        final = self._folder / f"part-{self._whole:06}.parquet"
+        final = _part(self._folder, self._whole)
         temporary = final.with_suffix(".tmp")
         frame.rechunk().write_parquet(temporary, compression="lz4", row_group_size=self._size)
         temporary.replace(final)
 
 
 class PartReader:
-    """Reads a folder's rows in order, holding one part."""
+    """Reads a folder's rows in order, holding one part.
 
-    def __init__(self, folder: Path, columns: Sequence[str] | None = None) -> None:
-        self._parts = iter(parts_of(folder))
+    With `ended` the folder is still being written, and the reader waits: a part is taken once the next one is there,
+    or `ended` says that nothing more will come.
+    """
+
+    def __init__(
+        self, folder: Path, columns: Sequence[str] | None = None, ended: Callable[[], bool] | None = None
+    ) -> None:
+        self._folder = folder
         self._columns = columns
+        self._ended = ended
+        self._next_part = 0
         self._held = pl.DataFrame()
 
     def head(self, rows: int) -> pl.DataFrame:
@@ -101,12 +111,23 @@ class PartReader:
 
     def _refill(self) -> bool:
         while not self._held.height:
-            part = next(self._parts, None)
-            if part is None:
+            self._wait()
+            part = _part(self._folder, self._next_part)
+            if not part.exists():
                 return False
             columns = None if self._columns is None else list(self._columns)
             self._held = pl.read_parquet(part, columns=columns)
+            self._next_part += 1
         return True
+
+    def _wait(self) -> None:
+        if self._ended is not None:
+            while not _part(self._folder, self._next_part + 1).exists() and not self._ended():
+                time.sleep(_LOOK_S)
+
+
+def _part(folder: Path, number: int) -> Path:
+    return folder / f"part-{number:06}.parquet"
 
 
 class KnownScores:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,13 @@ import msgspec
 from features.errors import ConfigurationError, RiskstreamError
 from stream.backtest.inputs import KAFKA
 from stream.backtest.request import Request
-from stream.backtest.share_work import Shared, alone, folder_of, score_share
+from stream.backtest.share_work import alone, checked, folder_of, score_share
+from stream.backtest.spill import Ended, Shared
 
 
-def on_ray(request: Request) -> list[Shared]:
-    """Score all shares of a request, each as one task."""
+@contextmanager
+def on_ray(request: Request) -> Iterator[Ended]:
+    """Start all shares of a request, each as one task; gives what became of each."""
     try:
         import ray
     except ImportError as error:
@@ -22,14 +26,18 @@ def on_ray(request: Request) -> list[Shared]:
     started = not ray.is_initialized()
     if started:
         ray.init(include_dashboard=False, log_to_driver=False, configure_logging=False)
+    task: Any = ray.remote(max_retries=0)(_task)
+    tasks = [task.remote(_absolute(request), number) for number in range(request.processes)]
+
+    def ended(number: int) -> Shared | None:
+        done, _ = ray.wait([tasks[number]], timeout=0)
+        return checked(ray.get(done[0])) if done else None
+
     try:
-        task: Any = ray.remote(_task)
-        shares = [task.remote(_absolute(request), number) for number in range(request.processes)]
-        found: list[Shared] = ray.get(shares)
-        return found
-    except KeyboardInterrupt:
-        return [Shared(0, 0, False)] * request.processes
+        yield ended
     finally:
+        for one in tasks:
+            ray.cancel(one, force=True)
         if started:
             ray.shutdown()
 
@@ -39,7 +47,7 @@ def _task(request: Request, number: int) -> Shared:
         with alone(folder_of(request, number)):
             return score_share(request, number, lambda: False)
     except RiskstreamError as error:
-        return Shared(0, 0, False, str(error))
+        return Shared(0, False, str(error))
 
 
 def _absolute(request: Request) -> Request:

@@ -28,8 +28,8 @@ Progress = Callable[[int, int], None]
 class Scoring(Protocol):
     """Scores of a lane's batches, computed here or put together from shares."""
 
-    def __call__(self, batch: MicroBatch, start: int) -> Iterable[Scored]:
-        """The reported events of the next batch, whose first event is event `start` of the run."""
+    def __call__(self, batch: MicroBatch, start: int) -> Iterable[Scored] | None:
+        """The reported events of the next batch, which begins with event `start`; None: there are no more."""
         ...
 
 
@@ -99,19 +99,18 @@ def run(
     feed: Feed,
     lanes: Sequence[tuple[Scoring, Sequence[Keeper]]],
     verdicts: Verdicts,
-    *,
-    until: int | None = None,
     progress: Progress | None = None,
 ) -> Ran:
-    """Decide the events of a feed, the first `until` of them. An interrupt ends it early, with what is done."""
+    """Decide the events of a feed. An interrupt, or a share's early end, ends it with what is done."""
     events, complete = 0, False
     with interrupts() as stopped, suppress(KeyboardInterrupt):
         for start, batch in feed.batches:
-            if stopped() or (until is not None and start + len(batch) > until):
+            found = [scoring(batch, start) for scoring, _ in lanes]
+            if stopped() or any(one is None for one in found):
                 break
             verdicts.add(label_frame(batch.parts))
-            for scoring, keepers in lanes:
-                for scored in scoring(batch, start):
+            for one, (_, keepers) in zip(found, lanes, strict=True):
+                for scored in one or ():
                     for keeper, score in zip(keepers, scored.scores, strict=True):
                         keeper.decide(scored, score)
             events += len(batch)

@@ -8,25 +8,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import msgspec
-
 from features.errors import ConfigurationError
 from stream.backtest.inputs import opened
 from stream.backtest.request import Lane, Request, lanes_of, span_of
 from stream.backtest.scoring import LaneScorer
 from stream.backtest.shares import Share, split_of
-from stream.backtest.spill import Spill
+from stream.backtest.spill import Shared, Spill
 
 _LOOK_S = 0.2
-
-
-class Shared(msgspec.Struct, frozen=True):
-    """What became of a share: how many events it went through, whether these are all, what stopped it."""
-
-    events: int
-    total: int
-    complete: bool
-    error: str | None = None
 
 
 def folder_of(request: Request, number: int) -> Path:
@@ -58,11 +47,9 @@ def score_share(request: Request, number: int, stopped: Callable[[], bool]) -> S
                 for scored in scorer.score(batch, start):
                     spill.add(scored)
             events += len(batch)
-            note(folder / "progress", str(events))
-        total = feed.total
     for _, spill in work:
         spill.close()
-    return Shared(events, total, complete)
+    return Shared(events, complete)
 
 
 @contextmanager
@@ -88,3 +75,10 @@ def note(file: Path, text: str) -> None:
     temporary = file.with_suffix(".tmp")
     temporary.write_text(text)
     temporary.replace(file)
+
+
+def checked(found: Shared) -> Shared:
+    """The same; ConfigurationError where an error stopped the share."""
+    if found.error is not None:
+        raise ConfigurationError(found.error)
+    return found

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import polars as pl
 
@@ -14,6 +16,17 @@ from stream.backtest.request import Lane, Span
 from stream.backtest.scoring import Scored, reported
 from stream.kafka.merge import take
 
+
+class Shared(msgspec.Struct, frozen=True):
+    """What became of a share: how many events it went through, whether these are all, what stopped it."""
+
+    events: int
+    complete: bool
+    error: str | None = None
+
+
+Ended = Callable[[int], Shared | None]
+SPILL_ROWS = 50_000
 _FEATURE, _TEXT, _FLAG = "feature:", "text:", "flag:"
 
 
@@ -23,7 +36,7 @@ class Spill:
     def __init__(self, folder: Path, lane: Lane) -> None:
         self._scores = [f"score:{number}" for number in range(len(lane.sides))]
         sources = list(lane.plan.readers)
-        self._writers = {source: PartWriter(folder / source) for source in sources}
+        self._writers = {source: PartWriter(folder / source, SPILL_ROWS) for source in sources}
         self._known = {source: KnownScores(folder / source, self._scores) for source in sources}
         self._skip = {source: writer.kept for source, writer in self._writers.items()}
 
@@ -46,17 +59,26 @@ class Spill:
 
 
 class Rejoin:
-    """Scored events of all shares, batch by batch: what one process would have computed."""
+    """Scored events of all shares, batch by batch: what one process would have computed.
 
-    def __init__(self, folders: list[Path], lane: Lane, span: Span) -> None:
+    `ended` says of a share what became of it, None while it is under way; its scores are read as they come.
+    """
+
+    def __init__(self, folders: Sequence[Path], lane: Lane, span: Span, ended: Ended) -> None:
         self._sides = len(lane.sides)
         self._span = span
+        self._ended = ended
+        self._shares = range(len(folders))
         self._readers = {
-            source: [PartReader(folder / source) for folder in folders] for source in lane.plan.readers
+            source: [
+                PartReader(folder / source, ended=lambda share=share: ended(share) is not None)  # type: ignore[misc]
+                for share, folder in enumerate(folders)
+            ]
+            for source in lane.plan.readers
         }
 
-    def scored(self, batch: MicroBatch, start: int) -> list[Scored]:
-        """The reported events of a batch; FatalError where the shares do not hold exactly these."""
+    def scored(self, batch: MicroBatch, start: int) -> list[Scored] | None:
+        """The reported events of a batch; None where a share ended before. FatalError where they are not these."""
         found = []
         for part in batch.parts:
             readers = self._readers.get(part.source.name, ())
@@ -66,11 +88,18 @@ class Rejoin:
             picked = part if len(rows) == len(part) else take(part, rows, part.position)
             position = start + picked.position
             frames = [reader.until("position", int(position[-1]) + 1) for reader in readers]
+            if self._short(start + len(batch)):
+                return None
             frame = pl.concat([one for one in frames if one.width], how="vertical").sort("position")
             if not np.array_equal(frame["position"].to_numpy(), position):
                 raise FatalError("the shares under --work are not of these events; remove the folder")
             found.append(_scored(frame, picked, position, self._sides))
         return found
+
+    def _short(self, events: int) -> bool:
+        """Whether a share has ended without all of so many events."""
+        outcomes = [self._ended(share) for share in self._shares]
+        return any(one is not None and not one.complete and one.events < events for one in outcomes)
 
 
 def _frame(scored: Scored, scores: list[str]) -> pl.DataFrame:

@@ -15,7 +15,7 @@ import polars as pl
 
 from stream.backtest.parts import PART_ROWS, PartReader, PartWriter, parts_of
 
-BUCKET_ROWS = 2_000_000
+BUCKET_ROWS = 1_000_000
 _MATCH = ("row", "label", "label_known")
 
 
