@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import re
+import sys
 from typing import Annotated
 
 import msgspec
@@ -89,22 +91,34 @@ def predict_request(body: bytes) -> PredictRequest:
     """The request, or UnreadableError."""
     try:
         return _DECODER.decode(body)
-    except msgspec.ValidationError as error:
-        raise _invalid(str(error)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return _leniently(body, error)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise _explained(body, error) from None
 
 
-def _leniently(body: bytes, error: Exception) -> PredictRequest:
-    """NaN, Infinity and numbers beyond float64 are no JSON, but their place can be told from the rows."""
+def _explained(body: bytes, error: Exception) -> UnreadableError:
+    """Why: a value by its place, also where it made the body no JSON (NaN, Infinity, numbers beyond float64)."""
+    if isinstance(error, RecursionError | UnicodeDecodeError):
+        return UnreadableError("$", "expected JSON in UTF-8, not nested so deeply")
     try:
         document = json.loads(body)
-        return msgspec.convert(document, PredictRequest)
-    except msgspec.ValidationError as wrong:
-        raise _invalid(str(wrong)) from None
-    except (ValueError, RecursionError, OverflowError):
-        said = "expected UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
-        raise UnreadableError("$", f"not JSON: {said[:_SHOWN]}") from None
+    except (ValueError, RecursionError):
+        return UnreadableError("$", f"not JSON: {str(error)[:_SHOWN]}")
+    rows = document.get("rows") if isinstance(document, dict) else None
+    for place, row in enumerate(rows if isinstance(rows, list) else []):
+        for name, value in row.items() if isinstance(row, dict) else ():
+            if wrong := _unfit(value):
+                path = f"$.rows[{place}].{name[:_SHOWN]}"
+                return UnreadableError(path, f"expected a number, text, true, false or null, got {wrong}")
+    return _invalid(str(error))
+
+
+def _unfit(value: object) -> str:
+    """What makes a value none of a feature, in words; empty where nothing does."""
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else "an array"
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "a number too large"
+    return "a number too large" if isinstance(value, int) and abs(value) > sys.float_info.max else ""
 
 
 def _invalid(message: str) -> UnreadableError:

@@ -56,8 +56,8 @@ def problem_response(problem: Problem) -> Response:
         type=f"urn:riskstream:problem:{problem.kind}",
         title=problem.kind.replace("-", " "),
         status=problem.status,
-        detail=problem.detail,
-        errors=problem.errors,
+        detail=_sendable(problem.detail),
+        errors=tuple(FieldError(_sendable(one.path), _sendable(one.detail)) for one in problem.errors),
     )
     return Response(msgspec.json.encode(body), problem.status, problem.headers, MEDIA_TYPE)
 
@@ -97,6 +97,11 @@ def install(app: FastAPI) -> None:
         return problem_response(
             Problem(500, "internal", "an error of the service, not of the request; it has been logged")
         )
+
+
+def _sendable(text: str) -> str:
+    """The text as UTF-8 can carry it: what a caller sent may hold halves of surrogate pairs."""
+    return text.encode(errors="replace").decode()
 
 
 def _path(location: tuple[int | str, ...]) -> str:

@@ -7,6 +7,7 @@ binary extension as Triton's clients send it (`Inference-Header-Content-Length`)
 from __future__ import annotations
 
 import math
+import re
 from typing import Any, Final
 
 import msgspec
@@ -33,13 +34,14 @@ _NUMERIC: Final = {
     "BOOL": "?",
 }
 MATRIX = "features"
+_DIGITS = re.compile("[0-9]{1,15}")
 
 
 def split_binary(body: bytes, header_length: str | None) -> tuple[Any, bytes]:
     """(JSON document, binary tail) of a request body."""
     if header_length is None:
         return _json(body), b""
-    if not header_length.isdigit() or int(header_length) > len(body):
+    if not _DIGITS.fullmatch(header_length) or int(header_length) > len(body):
         raise _wrong(
             "Inference-Header-Content-Length",
             f"expected at most the body's {len(body)} bytes, got {header_length[:20]!r}",

@@ -1,0 +1,98 @@
+"""Whatever is sent: no 5xx, nothing of it in the log, no memory kept."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from features.plan import STATE_FORMAT
+from features.store.base import Manifest
+from stream import build
+from stream.config import load
+from tests.servers.process import free_port, wait_until
+from tests.stream.api.fuzzing import MARK, Connection, Fuzzer
+from tests.stream.api.service_under_test import SETTINGS, make_keys, make_project
+
+GROWTH_LIMIT = 16 << 20
+PROBLEM = re.compile(rb"\r\ncontent-type: application/problem\+json", re.IGNORECASE)
+FROM_THE_SERVER = b"Invalid HTTP request received."
+
+
+@contextmanager
+def served(folder: Path, redis_url: str) -> Iterator[tuple[int, subprocess.Popen[bytes], dict[str, str]]]:
+    """The service as its own process over an empty, opened state: port, process, keys. The log is service.log."""
+    file = make_project(folder, SETTINGS.replace("memory://", redis_url))
+    tokens = make_keys(folder)
+    config = load(file)
+    store = build.make_store(config)
+    plan = build.make_plan(config)
+    store.open(Manifest(plan.fingerprint, STATE_FORMAT, config.worker.shards, "served", "", ()))
+    store.close()
+    port = free_port()
+    command = [sys.executable, "-c", "from stream.cli import main; main()", "api", "--config", str(file)]
+    with (folder / "service.log").open("wb") as log:
+        process = subprocess.Popen([*command, "--port", str(port)], stdout=log, stderr=log)
+    try:
+        wait_until(lambda: answers(port), 60, "the service to start")
+        yield port, process, tokens
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def answers(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def resident(process: subprocess.Popen[bytes]) -> int:
+    """Bytes of memory in use."""
+    return int(Path(f"/proc/{process.pid}/statm").read_text().split()[1]) * 4096
+
+
+def fuzz(folder: Path, redis_url: str, count: int, seed: int) -> Counter[int]:
+    """Statuses of so many requests; asserts what must hold of each answer, of the log and of memory."""
+    statuses: Counter[int] = Counter()
+    with served(folder, redis_url) as (port, process, tokens):
+        connection = Connection(port)
+        before = 0
+        for number, message in enumerate(Fuzzer(seed, tokens).requests(count)):
+            status, answer = connection.ask(message)
+            assert status < 500, (message[:3000], answer[:1000])
+            assert b"Traceback" not in answer
+            assert status < 400 or PROBLEM.search(answer) or FROM_THE_SERVER in answer, (message, answer)
+            statuses[status] += 1
+            if number == count // 5:
+                before = resident(process)
+        grown = resident(process) - before
+        connection.close()
+    log = (folder / "service.log").read_bytes()
+    assert b"admin call" in log, "the log was not written where it is looked for"
+    assert re.findall(MARK, log) == []
+    assert [name for name, token in tokens.items() if token.rpartition("_")[2].encode() in log] == []
+    assert grown < GROWTH_LIMIT, f"{grown / 2**20:.1f} MiB more than after {count // 5} requests"
+    return statuses
+
+
+def test_whatever_is_asked_is_answered_and_leaves_no_trace(tmp_path: Path, redis_url: str) -> None:
+    statuses = fuzz(tmp_path, redis_url, 2_000, seed=1)
+    assert statuses[200] > 300
+    assert set(statuses) >= {400, 401, 403, 404, 405, 422}
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_a_hundred_thousand_requests(tmp_path: Path, redis_url: str) -> None:
+    statuses = fuzz(tmp_path, redis_url, 100_000, seed=2)
+    print(dict(sorted(statuses.items())))
+    assert sum(statuses.values()) == 100_000
