@@ -75,7 +75,7 @@ def stamp_of(row: bytes) -> int:
     129
     """
     value = shift = 0
-    for byte in row[1:]:
+    for byte in row[1:11]:
         value |= (byte & 0x7F) << shift
         shift += 7
         if byte < 0x80:

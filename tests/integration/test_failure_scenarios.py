@@ -6,14 +6,17 @@ Wherever work goes on, the outcome is compared with one undisturbed pass: alerts
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions
 
 from features.errors import ConfigurationError, FatalError, FencedError
+from stream.kafka import transaction
 from tests.chaos import job
 from tests.chaos.driver import stopped
 from tests.chaos.produced import Produced
@@ -349,6 +352,36 @@ def test_log_ends_in_markers_only(world: World, redis: RedisServer) -> None:
     with redis.client() as client:
         client.flushall()
     world.start_thread()
+    settle(world, sent)
+
+
+def test_a_step_of_a_transaction_never_returns(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    release, returned = threading.Event(), threading.Event()
+
+    class Stuck(Producer):
+        """Sends offsets when it is too late, once."""
+
+        def send_offsets_to_transaction(self, *arguments: Any) -> None:
+            if stuck:
+                return super().send_offsets_to_transaction(*arguments)
+            stuck.append(arguments)
+            release.wait()
+            try:
+                super().send_offsets_to_transaction(*arguments)
+            finally:
+                returned.set()
+
+    stuck: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(transaction, "Producer", Stuck)
+    monkeypatch.setattr(transaction, "_NO_RETURN_AFTER", 1.0)
+    sent = messages()
+    world.produce(sent[:700])
+    world.start_thread()
+    world.wait_until_done(PATIENCE)
+    assert stuck
+    release.set()
+    assert returned.wait(PATIENCE), "the call that was given up ends"
+    world.produce(sent[700:])
     settle(world, sent)
 
 
