@@ -86,7 +86,8 @@ def latency(where: measure.Servers, job: build.Job, speed: dict[str, float], sec
             measure.Load(200.0, seconds),
         )
         for load in loads:
-            figures = percentiles(measure.latencies_ms(where, entry, job, load))
+            found = measure.latencies_ms(where, entry, job, load)
+            figures = percentiles(found.values) | riskstream.commit_ms(found.log)
             rows.append({"name": entry.name, "events_per_s": load.rate, **figures})
             print(f"{entry.name} at {load.rate:,.0f}/s: p99 {figures['p99_ms']:.1f} ms", flush=True)
     return rows

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.harness.broker import Alerts, Input, create_topic, delete_topics
 from benchmarks.harness.contender import Contender, Run
@@ -169,10 +170,16 @@ def _figures(
     )
 
 
-def latencies_ms(
-    servers: Servers, contender: Contender, job: Job, load: Load
-) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """Produced to readable, milliseconds, of every event of the load that alerts."""
+@dataclass(frozen=True, slots=True)
+class Latencies:
+    """Produced to readable, milliseconds, of every event of the load that alerts; and the worker's log."""
+
+    values: NDArray[np.float64]
+    log: Path
+
+
+def latencies_ms(servers: Servers, contender: Contender, job: Job, load: Load) -> Latencies:
+    """One latency run."""
     threshold = 0.0 if load.every_event else job.threshold
     run = _new_run(servers, contender, threshold, low_latency=True)
     stop = load.warm + int(load.rate * load.seconds)
@@ -192,4 +199,5 @@ def latencies_ms(
     alerts.close()
     _clean(run)
     compare(contender.name, alerts, expected)
-    return np.array([alerts.seen[event] - sent[event] for event in expected if event in sent]) * 1e3
+    values = np.array([alerts.seen[event] - sent[event] for event in expected if event in sent]) * 1e3
+    return Latencies(values, log)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import statistics
 from importlib.metadata import version
 from pathlib import Path
 
@@ -119,3 +121,11 @@ def _contender(delivery: str) -> Contender:
 
 
 RISKSTREAM: tuple[Contender, ...] = (_contender("exactly_once"), _contender("at_least_once"))
+
+
+def commit_ms(log: Path) -> dict[str, float]:
+    """What a worker's progress lines say of its commits: medians over the lines."""
+    lines = [json.loads(line) for line in log.read_text().splitlines() if '"event": "progress"' in line]
+    busy = [line for line in lines if line["units"]]
+    names = ("commit_ms_p50", "commit_ms_p99")
+    return {name: statistics.median(line[name] for line in busy) for name in names}

@@ -79,7 +79,7 @@ def _throughput(entry: Entry, where: measure.Servers, job: build.Job) -> None:
 def _latency(entry: Entry, where: measure.Servers, job: build.Job, seconds: float) -> None:
     try:
         load = measure.Load(entry.contender.latency_rate, seconds)
-        values = measure.latencies_ms(where, entry.contender, job, load)
+        values = measure.latencies_ms(where, entry.contender, job, load).values
     except (measure.VoidRun, RuntimeError) as error:
         entry.void = str(error)
         print(f"void: {error}", flush=True)
