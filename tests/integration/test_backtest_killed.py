@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -34,7 +35,9 @@ if __name__ == "__main__":
     inputs.batches = partial(inputs.batches, size=900)
     raw = Path(sys.argv[1]).read_bytes()
     asked = msgspec.json.decode(raw, type=Request, dec_hook=lambda kind, text: kind(text))
-    Path(sys.argv[1]).with_name("figures.json").write_bytes(msgspec.json.encode(backtest(asked).figures))
+    found = backtest(asked)
+    Path(sys.argv[1]).with_name("figures.json").write_bytes(msgspec.json.encode(found.figures))
+    sys.exit(0 if found.complete else 130)
 """
 POLICY = """
 [sources.transactions]
@@ -98,7 +101,7 @@ def test_killed_at_random_and_run_again_the_report_is_the_same(
     whole = backtest(request(project, "whole"))
     asked = request(project, "killed", processes)
     draw = random.Random()
-    for moment in sorted(draw.sample(range(1, EVENTS // PART - 10), 2)):
+    for moment in sorted(draw.sample(range(1, EVENTS // PART - 10), 3 - processes)):
         process = start(project, asked)
         wait_until(lambda: len(list(asked.work.rglob("part-*.parquet"))) >= moment, 60, f"{moment} parts")  # noqa: B023
         process.send_signal(signal.SIGKILL)
@@ -110,3 +113,29 @@ def test_killed_at_random_and_run_again_the_report_is_the_same(
     assert frames[0].height == EVENTS
     assert frames[0].equals(frames[1])
     assert (project / "figures.json").read_bytes() == msgspec.json.encode(whole.figures)
+
+
+def test_an_interrupt_and_a_lost_share_cost_nothing(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C gives a valid report of what was done; a killed share ends the run with a clear word."""
+    monkeypatch.setattr(parts, "PART_ROWS", PART)
+    whole = backtest(request(project, "whole"))
+    asked = request(project, "stopped", processes=2)
+    process = start(project, asked)
+    decided = asked.work / "setting" / "transactions"
+    wait_until(lambda: len(list(decided.glob("part-*.parquet"))) >= 3, 60, "three parts of decisions")
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    partial = json.loads((project / "figures.json").read_bytes())[0]
+    assert (partial["complete"], 3 * PART <= partial["events"] < EVENTS) == (False, True)
+    process = start(project, asked)
+    wait_until(lambda: len(_shares(process.pid)) == 2, 60, "two shares")
+    os.kill(_shares(process.pid)[0], signal.SIGKILL)
+    assert process.wait(60) == 1
+    assert start(project, asked).wait(60) == 0
+    assert (project / "figures.json").read_bytes() == msgspec.json.encode(whole.figures)
+
+
+def _shares(parent: int) -> list[int]:
+    """Processes that multiprocessing started for shares."""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return [int(one) for one in children if b"spawn_main" in Path(f"/proc/{one}/cmdline").read_bytes()]
