@@ -24,7 +24,7 @@ from stream.api.limits import RateLimiter
 from stream.api.row_scorer import RowScorer, is_short
 from stream.api.served import ServedModels
 from stream.api.service import Service
-from stream.api.settings import ApiSettings, api_settings, check_insecure
+from stream.api.settings import ApiSettings, api_settings, check_insecure, check_tls
 from stream.api.tokens import TokenVerifier
 from stream.config import Config, load
 from stream.kafka.decision_log import DecisionLog
@@ -40,6 +40,7 @@ def run_api(config_file: Path, *, host: str | None, port: int | None, insecure: 
     settings = msgspec.structs.replace(
         settings, host=host or settings.host, port=settings.port if port is None else port
     )
+    check_tls(config, settings)
     app = make_app(config, settings, insecure=insecure)
     gc.collect()
     gc.freeze()  # what was loaded stays: looking through it again takes tens of milliseconds each time

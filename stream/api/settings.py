@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import ssl
 from typing import Annotated
 
 import msgspec
@@ -66,6 +67,19 @@ def api_settings(config: Config) -> ApiSettings:
             f"{config.path}: api.tls_cert_file and api.tls_key_file go together; give both"
         )
     return settings
+
+
+def check_tls(config: Config, settings: ApiSettings) -> None:
+    """ConfigurationError unless certificate and key, where named, can be used together."""
+    if not settings.tls_cert_file:
+        return
+    cert, key = config.resolve(settings.tls_cert_file), config.resolve(settings.tls_key_file)
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(cert, key)
+    except OSError as error:
+        said = error.strerror or str(error)
+        files = f"api.tls_cert_file {cert} and api.tls_key_file {key}"
+        raise ConfigurationError(f"{config.path}: {files}: {said}; give a certificate and its key") from error
 
 
 def check_insecure(host: str) -> None:

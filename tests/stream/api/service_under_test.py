@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,7 +21,7 @@ from models.registry import Registry
 from stream.api.keys import KeyFile
 from stream.api.serving import make_app
 from stream.api.settings import api_settings
-from stream.config import load
+from stream.config import Config, load
 from tests.models import small
 from tests.servers.process import free_port, wait_until
 
@@ -100,3 +103,31 @@ def running(folder: Path, settings: str = SETTINGS) -> Iterator[Running]:
     config = load(file)
     with serving(make_app(config, api_settings(config), insecure=False)) as url:
         yield Running(url, folder, tokens)
+
+
+@contextmanager
+def process(
+    folder: Path, settings: str, prepare: Callable[[Config], None] = lambda _: None
+) -> Iterator[tuple[int, subprocess.Popen[bytes], dict[str, str]]]:
+    """`riskstream api` as a process of its own: port, process, keys. It logs to service.log."""
+    file = make_project(folder, settings)
+    tokens = make_keys(folder)
+    prepare(load(file))
+    port = free_port()
+    command = [sys.executable, "-c", "from stream.cli import main; main()", "api", "--config", str(file)]
+    with (folder / "service.log").open("wb") as log:
+        server = subprocess.Popen([*command, "--port", str(port)], stdout=log, stderr=log)
+    try:
+        wait_until(lambda: listens(port), 60, "the service to start")
+        yield port, server, tokens
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True

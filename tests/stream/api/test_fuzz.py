@@ -4,55 +4,29 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
 import pytest
 
 from features.plan import STATE_FORMAT
 from features.store.base import Manifest
 from stream import build
-from stream.config import load
-from tests.servers.process import free_port, wait_until
+from stream.config import Config
 from tests.stream.api.fuzzing import MARK, Connection, Fuzzer
-from tests.stream.api.service_under_test import SETTINGS, make_keys, make_project
+from tests.stream.api.service_under_test import SETTINGS, process
 
 GROWTH_LIMIT = 16 << 20
 PROBLEM = re.compile(rb"\r\ncontent-type: application/problem\+json", re.IGNORECASE)
 FROM_THE_SERVER = b"Invalid HTTP request received."
 
 
-@contextmanager
-def served(folder: Path, redis_url: str) -> Iterator[tuple[int, subprocess.Popen[bytes], dict[str, str]]]:
-    """The service as its own process over an empty, opened state: port, process, keys. The log is service.log."""
-    file = make_project(folder, SETTINGS.replace("memory://", redis_url))
-    tokens = make_keys(folder)
-    config = load(file)
+def open_state(config: Config) -> None:
+    """The namespace as a worker leaves it that has seen no event."""
     store = build.make_store(config)
     plan = build.make_plan(config)
     store.open(Manifest(plan.fingerprint, STATE_FORMAT, config.worker.shards, "served", "", ()))
     store.close()
-    port = free_port()
-    command = [sys.executable, "-c", "from stream.cli import main; main()", "api", "--config", str(file)]
-    with (folder / "service.log").open("wb") as log:
-        process = subprocess.Popen([*command, "--port", str(port)], stdout=log, stderr=log)
-    try:
-        wait_until(lambda: answers(port), 60, "the service to start")
-        yield port, process, tokens
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def answers(port: int) -> bool:
-    try:
-        return httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200
-    except httpx.HTTPError:
-        return False
 
 
 def resident(process: subprocess.Popen[bytes]) -> int:
@@ -63,7 +37,8 @@ def resident(process: subprocess.Popen[bytes]) -> int:
 def fuzz(folder: Path, redis_url: str, count: int, seed: int) -> Counter[int]:
     """Statuses of so many requests; asserts what must hold of each answer, of the log and of memory."""
     statuses: Counter[int] = Counter()
-    with served(folder, redis_url) as (port, process, tokens):
+    settings = SETTINGS.replace("memory://", redis_url)
+    with process(folder, settings, open_state) as (port, server, tokens):
         connection = Connection(port)
         before = 0
         for number, message in enumerate(Fuzzer(seed, tokens).requests(count)):
@@ -73,8 +48,8 @@ def fuzz(folder: Path, redis_url: str, count: int, seed: int) -> Counter[int]:
             assert status < 400 or PROBLEM.search(answer) or FROM_THE_SERVER in answer, (message, answer)
             statuses[status] += 1
             if number == count // 5:
-                before = resident(process)
-        grown = resident(process) - before
+                before = resident(server)
+        grown = resident(server) - before
         connection.close()
     log = (folder / "service.log").read_bytes()
     assert b"admin call" in log, "the log was not written where it is looked for"
