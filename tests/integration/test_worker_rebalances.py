@@ -16,7 +16,7 @@ EVENTS_A_ROUND = 1_000
 
 
 @pytest.mark.parametrize(
-    "rounds", [16, pytest.param(100, marks=[pytest.mark.long, pytest.mark.timeout(900)])]
+    "rounds", [16, pytest.param(160, marks=[pytest.mark.long, pytest.mark.timeout(900)])]
 )
 def test_a_storm_of_rebalances_changes_nothing(
     rounds: int, kafka: str, redis_url: str, tmp_path: Path, make_topic: Callable[..., str]
