@@ -1,6 +1,6 @@
 """Single-row scoring over HTTP under a fixed load, beside MLServer and a plain FastAPI and scikit-learn service.
 
-python -m benchmarks.http [--seconds 20] [--rate 500]
+python -m benchmarks.http [--seconds 20] [--rate 510]
 
 The same forest of 100 trees, the same row, the same load (`hey`, from Debian), one server at a time on one
 core, the load on the other: ten connections that ask at the same moment, so a burst of ten each 20 ms. riskstream's
@@ -233,7 +233,7 @@ def measure(one: Contender, folder: Path, seconds: float, rate: float) -> tuple[
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=20)
-    parser.add_argument("--rate", type=float, default=500)
+    parser.add_argument("--rate", type=float, default=510)
     given = parser.parse_args()
     if shutil.which("hey") is None:
         raise SystemExit("hey is not installed: apt-get install hey")

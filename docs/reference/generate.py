@@ -23,6 +23,7 @@ sys.path.insert(0, str(ROOT))
 
 from features.spec import Source  # noqa: E402
 from stream import build, config, contracts  # noqa: E402
+from stream.api.settings import ApiSettings  # noqa: E402
 from stream.cli import app  # noqa: E402
 from stream.codecs.shape import Shape  # noqa: E402
 from stream.metrics import Metrics  # noqa: E402
@@ -78,7 +79,8 @@ def settings_page() -> str:
             continue
         title = f"[{field.name}.NAME]" if "dict" in str(field.type) else f"[{field.name}]"
         lines += section(title, struct, 2)
-    lines += ["## [train] and [api]", "Read by `riskstream train` and `riskstream api`: see their pages."]
+    lines += section("[api]", ApiSettings, 2)
+    lines += ["## [train]", "Read by `riskstream train`: see its page."]
     return "\n\n".join(lines) + "\n"
 
 
