@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -80,6 +81,25 @@ def labels_of(transactions: pl.DataFrame) -> pl.DataFrame:
         "TX_DATETIME",
         "TERMINAL_ID",
         "TX_FRAUD",
+    )
+
+
+def made_up(rows: int) -> pl.DataFrame:
+    """Transactions in the handbook's form: 300 customers at 40 terminals, over five days."""
+    rng = np.random.default_rng(1)
+    start = datetime(2018, 4, 1)
+    seconds = np.sort(rng.integers(0, 5 * 86_400, rows)).tolist()
+    return pl.DataFrame(
+        {
+            "TRANSACTION_ID": range(rows),
+            "TX_DATETIME": pl.Series(
+                [start + timedelta(seconds=one) for one in seconds], dtype=pl.Datetime("us")
+            ),
+            "CUSTOMER_ID": rng.integers(0, 300, rows),
+            "TERMINAL_ID": rng.integers(0, 40, rows),
+            "TX_AMOUNT": np.round(rng.gamma(2, 45, rows), 2),
+            "TX_FRAUD": (rng.random(rows) < 0.05).astype(np.int64),
+        }
     )
 
 

@@ -139,7 +139,8 @@ def _lost_unit(bank: Bank) -> int:
     """1 if a unit of work taken out of the journal is noticed, event by event."""
     records = bank.records("journal")
     entries = [journal.decode(one.value or b"") for one in records]
-    lost = next(n for n, one in enumerate(entries) if n > len(entries) // 2 and one.runs and not one.holdings)
+    middle, topic = range(len(entries) // 2, len(entries)), f"{bank.name}-transactions"
+    lost = next(n for n in middle if not entries[n].holdings and topic in dict(entries[n].places))
     topic = bank.copy([*records[:lost], *records[lost + 1 :]], "altered-journal")
     found = _certified(bank.settings("lost.toml", journal=topic))
     _say(found)

@@ -91,7 +91,7 @@ class _Certifier:
         )
         replay = Replay(material, self._findings)
         replay.run(lambda: progress(material.inputs.done, reader.total))
-        self._settle_letters(replay.letters, since)
+        self._settle_letters(replay.letters, since, reader.lows)
         outputs = [one for one in (decisions, alerts) if one is not None]
         for one in outputs:
             one.finish()
@@ -127,7 +127,9 @@ class _Certifier:
             self._end is None or unit.scored < self._end
         )
 
-    def _settle_letters(self, expected: set[tuple[Place, int]], since_ms: int) -> None:
+    def _settle_letters(
+        self, expected: set[tuple[Place, int]], since_ms: int, lows: Mapping[Place, int]
+    ) -> None:
         """Every event that does not decode must be among the dead letters, and no other."""
         found: set[tuple[Place, int]] = set()
         for message in _all(self._open([self._config.topics.dead_letters], since_ms)):
@@ -136,7 +138,7 @@ class _Certifier:
                 continue
             place = (letter.topic, letter.partition)
             first, end = self._spans.get(place, (0, 0))
-            if first <= letter.offset < end:
+            if max(first, lows.get(place, 0)) <= letter.offset < end:
                 found.add((place, letter.offset))
         for what, places in (("missing", expected - found), ("unknown", found - expected)):
             for place, offset in sorted(places):

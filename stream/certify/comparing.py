@@ -27,7 +27,7 @@ _SHOWN_TEXTS = {
 _MOST = 40
 _TOUCHES = {
     "policy memory": ("threshold", "decision", "alert", "suppressed"),
-    "retention gone": ("features.", "duplicate", "late", "stamps"),
+    "retention gone": ("features.", "duplicate", "late", "stamps", "alert", "suppressed"),
     "other owner's state": ("features.", "stamps"),
 }
 _STAMPS = "other owner's state: read at other stamps than the journal says"

@@ -24,7 +24,7 @@ _BUDGET = "policy memory: the alert budget may have counted a unit of work that 
 
 
 class Mirror:
-    """What a worker knew. `causes` say why the unit replayed last cannot be the same, if so."""
+    """What a worker knew. `causes` say why the unit replayed last cannot be the same, and why it may not be."""
 
     def __init__(
         self, plan: Plan, shards: int, slices: Slices, library: Library, profiles: ProfileTable | None
@@ -41,7 +41,7 @@ class Mirror:
         self._policy = ""
         self._wrong_policy = ""
         self._inexact = ""
-        self.causes: list[str] = []
+        self.causes: tuple[list[str], list[str]] = ([], [])
 
     @property
     def remembers(self) -> bool:
@@ -96,11 +96,10 @@ class Mirror:
         scorer = self._scorer
         if scorer is None:
             raise ValueError(f"{entry.worker}: no session has begun")
-        self.causes = [self._inexact] if self._inexact else []
+        known: list[str] = []
+        self.causes = (known, [self._inexact] if self._inexact else [])
         if entry.plan != self._plan.fingerprint:
-            self.causes.append(
-                f"definitions changed: plan {entry.plan} scored, it is {self._plan.fingerprint}"
-            )
+            known.append(f"definitions changed: plan {entry.plan} scored, it is {self._plan.fingerprint}")
         if entry.policy != self._policy:
             before, self._policy = scorer.policy, entry.policy
             policy, self._wrong_policy = self._library.policy(entry.policy)
@@ -108,11 +107,11 @@ class Mirror:
             if isinstance(before, Policy):
                 policy.adopt(before)
         if self._wrong_policy:
-            self.causes.append(self._wrong_policy)
+            known.append(self._wrong_policy)
         for source, wanted in entry.models.items():
             model, wrong = self._library.model(wanted)
             if wrong:
-                self.causes.append(wrong)
+                known.append(wrong)
             if model is not None and scorer.routes.get(source) is not model:
                 scorer.swap(source, model)
         return scorer
@@ -125,7 +124,9 @@ class Mirror:
         for entity, key, source, number, stamp in entry.foreign:
             row = self._slices.at((entity, key, source, number), stamp)
             if row is None:
-                self.causes.append(f"other owner's state: {source}[{number}] at {stamp} cannot be made again")
+                self.causes[1].append(
+                    f"other owner's state: {source}[{number}] at {stamp} cannot be made again"
+                )
                 continue
             foreign.setdefault(entity, {}).setdefault(key, []).append((source, number, row))
         found = self._engine.entity_keys(prepared)

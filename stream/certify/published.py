@@ -73,7 +73,7 @@ class Published:
             self._compare(place, offset, expected, found)
 
     def excuse(self, place: Place, offset: int, cause: str) -> None:
-        """The replay published nothing of this event, and it may be wrong for a known reason."""
+        """The replay published nothing of this event, and may be wrong for a known reason; "" if that was reported."""
         self._excuses[place, offset] = cause
 
     def catch_up(self) -> None:
@@ -95,12 +95,10 @@ class Published:
                 )
             )  # fmt: skip
         for (place, offset), message in self._ahead.items():
-            self._report(
-                Difference(
-                    what="unknown", record=self.kind, place=name_of(place, offset), at=_at(message),
-                    cause=self._excuses.get((place, offset), "altered: no unit of work published it"),
-                )
-            )  # fmt: skip
+            cause = self._excuses.get((place, offset), "altered: no unit of work published it")
+            if cause:
+                at, named = _at(message), name_of(place, offset)
+                self._report(Difference(what="unknown", record=self.kind, place=named, at=at, cause=cause))
 
     def _read(self) -> bool:
         messages = self._reader.poll()

@@ -79,6 +79,7 @@ class Replay:
         self._sources = {source.topic: name for name, source in material.plan.sources.items()}
         self._topics = {name: source.topic for name, source in material.plan.sources.items()}
         self._alerts: deque[bytes] = deque(maxlen=MOST)
+        self._lost = False
         self.letters: set[tuple[Place, int]] = set()
 
     def run(self, progress: Callable[[], None]) -> None:
@@ -137,7 +138,8 @@ class Replay:
         if wanted:
             self._count(taken)
             self._findings.counts.units += 1
-        causes = [*mirror.causes, *self._gone(unit)]
+        known, unsure = mirror.causes
+        causes = [*known, *self._gone(unit), *unsure]
         for one in decisions:
             self._expect(one, entry.scored, causes, wanted=wanted, remembers=mirror.remembers)
         for published in (self._material.decisions, self._material.alerts):
@@ -175,8 +177,10 @@ class Replay:
     def _gone(self, unit: Unit) -> list[str]:
         """Why the state of a unit may be incomplete, for want of the log or of an order."""
         gone = self._material.gone
-        found = [gone[place] for place in (*unit.spans, *unit.needs) if place in gone]
-        return [*found, _CIRCLE] if self._order.forced else found
+        found = [gone[place] for place in (*unit.spans, *unit.needs, *gone) if place in gone]
+        if self._order.forced:
+            found.append(_CIRCLE)
+        return [*found, _AFTER_LOSS] if self._lost else found
 
     # -- accounting ----------------------------------------------------------------------------
 
@@ -208,6 +212,9 @@ class Replay:
 
     def _missing(self, place: Place, offset: int, record: str, cause: str) -> None:
         self._findings.counts.missing += 1
+        self._lost |= record == "journal"
+        for published in filter(None, (self._material.decisions, self._material.alerts)):
+            published.excuse(place, offset, "")
         self._findings.report(
             Difference(what="missing", record=record, place=name_of(place, offset), cause=cause)
         )
@@ -217,6 +224,7 @@ class Replay:
         return first <= offset < end
 
 
+_AFTER_LOSS = "after a lost record: what a lost unit of work had read and said is not known"
 _CIRCLE = "journal out of order: units of work wait for each other in a circle"
 _IN_NO_UNIT = "lost record: no unit of work of the journal names this event"
 _NOT_IN_LOG = "lost record: the journal names this event, the log does not hold it"

@@ -4,44 +4,26 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 import numpy as np
-import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from benchmarks.certified import Bank
+from benchmarks.certified import Bank, made_up
 from models import signing
 from models.errors import BundleRefused
 from stream.certify import certificate
 from stream.certify.certify import Request, certify
+from stream.certify.slices import Slices
+from stream.certify.units import SliceName
 from stream.cli import app
 from stream.codecs.messages import RawMessage
 from stream.kafka import journal
 
 ROWS = 3_000
-
-
-def transactions() -> pl.DataFrame:
-    """In the handbook's form: 300 customers at 40 terminals, five days, two days apart at the middle."""
-    rng = np.random.default_rng(1)
-    start = datetime(2018, 4, 1, tzinfo=UTC).replace(tzinfo=None)
-    seconds = np.sort(rng.integers(0, 5 * 86_400, ROWS)).tolist()
-    return pl.DataFrame(
-        {
-            "TRANSACTION_ID": range(ROWS),
-            "TX_DATETIME": pl.Series(
-                [start + timedelta(seconds=one) for one in seconds], dtype=pl.Datetime("us")
-            ),
-            "CUSTOMER_ID": rng.integers(0, 300, ROWS),
-            "TERMINAL_ID": rng.integers(0, 40, ROWS),
-            "TX_AMOUNT": np.round(rng.gamma(2, 45, ROWS), 2),
-            "TX_FRAUD": (rng.random(ROWS) < 0.05).astype(np.int64),
-        }
-    )
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +40,7 @@ def bank(
         f"certified{os.getpid()}",
         batch=100,
     )
-    events = transactions()
+    events = made_up(ROWS)
     try:
         for ordinal in (0, 1):
             made.start(ordinal)
@@ -179,12 +161,15 @@ def test_a_lost_unit_of_work_and_an_untrue_stamp_are_named(
     bank: Bank, outputs: dict[str, list[RawMessage]]
 ) -> None:
     entries = [journal.decode(message.value or b"") for message in outputs["journal"]]
-    lost = next(n for n, one in enumerate(entries) if n > len(entries) // 2 and one.runs and not one.holdings)
+    topic = f"{bank.name}-transactions"
+    middle = range(len(entries) // 2, len(entries))
+    lost = next(n for n in middle if not entries[n].holdings and topic in dict(entries[n].places))
     events = sum(entries[lost].runs[2::3])
     topic = bank.copy([*outputs["journal"][:lost], *outputs["journal"][lost + 1 :]], "journal-lost")
     found = certify(Request(config=bank.settings("lost.toml", journal=topic)))
     assert found.verdict == "differs"
     assert (found.counts.missing, found.causes["lost record"]) == (events, events)
+    assert set(found.causes) <= {"lost record", "after a lost record"}
 
     read = next(n for n, one in enumerate(entries) if n > len(entries) // 2 and one.foreign)
     entity, key, source, partition, stamp = entries[read].foreign[0]
@@ -219,3 +204,15 @@ def test_a_changed_policy_and_a_replaced_model_are_named(bank: Bank) -> None:
     finally:
         first.rename(second)
         away.rename(first)
+
+
+def test_without_the_stamps_it_would_not_agree(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So the run did read others' state that was behind, and only the right versions of it agree."""
+
+    def newest(self: Slices, name: SliceName, stamp: int) -> bytes | None:
+        del stamp
+        rows = self.newest(name[0], name[1], lambda source, number: (source, number) == name[2:])
+        return rows[0][2] if rows else None
+
+    monkeypatch.setattr(Slices, "at", newest)
+    assert set(certify(Request(config=bank.config)).causes) == {"other owner's state"}
