@@ -8,7 +8,7 @@ KILLS ?= 200
 CHECKS ?= hole-* merged-*
 
 .PHONY: help install demo test test-long check format bench bench-peers chaos handbook handbook-models loans \
-	bench-http certify faust-agrees model-check schemas constraints servers clean
+	bench-backtest bench-http certify faust-agrees model-check schemas constraints servers clean
 
 help:  ## say what each target does
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -63,6 +63,9 @@ bench-peers: servers  ## the same job in other frameworks, side by side (long)
 
 bench-http: servers  ## HTTP scoring under load beside a plain service
 	$(PY) -m benchmarks.http
+
+bench-backtest: install  ## backtests of the handbook, once and ten times over: events/s, CPU, memory (minutes)
+	$(PY) -m benchmarks.backtest
 
 chaos: servers  ## kill workers KILLS times and compare with an undisturbed run
 	$(PY) -m benchmarks.chaos --kills $(KILLS)

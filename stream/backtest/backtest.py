@@ -20,16 +20,22 @@ from stream.backtest.parts import PartWriter, parts_of
 from stream.backtest.request import Lane, Request, Side, lanes_of, span_of
 from stream.backtest.run import Keeper, Progress, Ran, run, scoring_here
 from stream.backtest.share_work import alone, lane_folders
+from stream.backtest.shares import split_of
 from stream.backtest.spill import Rejoin
 from stream.backtest.verdicts import Verdicts
 
 
 @dataclass(frozen=True)
 class Result:
-    """Figures of each scored source; the decisions are where the request wanted them."""
+    """Figures of each scored source; the decisions are where the request wanted them.
+
+    `rejected` messages of topics were no events. `division` says how the work was divided among processes.
+    """
 
     figures: list[Figures]
     complete: bool
+    rejected: int = 0
+    division: str = ""
 
 
 def backtest(request: Request, progress: Progress | None = None) -> Result:
@@ -67,17 +73,17 @@ def backtest(request: Request, progress: Progress | None = None) -> Result:
                 _write(request.decisions / f"{name}.parquet", keeper, verdicts, sources, request.work / "out")
         if ran.complete:
             shutil.rmtree(request.work)
-    return Result(found, ran.complete)
+    division = split_of(lanes[0].plan).said(lanes[0].plan) if _divided(request) else ""
+    return Result(found, ran.complete, ran.rejected, division)
 
 
 def _run(
     request: Request, lanes: Sequence[Lane], keepers: dict[str, Keeper], progress: Progress | None
 ) -> tuple[Ran, Verdicts]:
     span = span_of(request)
-    shares = request.processes > 1 or request.engine != "local"
     with ExitStack() as stack:
         feed = stack.enter_context(opened(request, lanes[0].plan))
-        ended = stack.enter_context(shares_running(request)) if shares else None
+        ended = stack.enter_context(shares_running(request)) if _divided(request) else None
         verdicts = Verdicts(request.work / "verdicts", feed.total // 2)
         work = []
         for lane in lanes:
@@ -86,6 +92,10 @@ def _run(
             there = None if ended is None else Rejoin(lane_folders(request, lane), lane, span, ended).scored
             work.append((there or here, mine))
         return run(feed, work, verdicts, progress), verdicts
+
+
+def _divided(request: Request) -> bool:
+    return request.processes > 1 or request.engine != "local"
 
 
 def _keeper(request: Request, side: Side) -> Keeper:

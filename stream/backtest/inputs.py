@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,10 +28,14 @@ Pinned = dict[str, dict[int, tuple[int, int]]]
 
 @dataclass(frozen=True)
 class Feed:
-    """Batches with the number of their first event, and about how many events there are."""
+    """Batches with the number of their first event, and about how many events there are.
+
+    `rejected` says how many messages so far were no events.
+    """
 
     batches: Iterator[tuple[int, MicroBatch]]
     total: int
+    rejected: Callable[[], int] = lambda: 0
 
 
 @contextmanager
@@ -95,7 +99,7 @@ def _topics(request: Request, kafka: list[str], plan: Plan) -> Iterator[Feed]:
         pins.write_bytes(msgspec.json.encode(pinned))
     reader = RangeReader(properties, {topic: decoders[topic] for topic in asked}, ranges=pinned)
     try:
-        yield Feed(_numbered(iter(reader)), reader.total)
+        yield Feed(_numbered(iter(reader)), reader.total, lambda: reader.rejected)
     finally:
         reader.close()
 

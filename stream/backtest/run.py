@@ -35,10 +35,11 @@ class Scoring(Protocol):
 
 @dataclass(frozen=True)
 class Ran:
-    """What came of a run; `complete` is false after an interruption."""
+    """What came of a run; `complete` is false after an interruption. `rejected` messages were no events."""
 
     events: int
     complete: bool
+    rejected: int
 
 
 class Keeper:
@@ -121,4 +122,4 @@ def run(
     for _, keepers in lanes:
         for keeper in keepers:
             keeper.close()
-    return Ran(events, complete)
+    return Ran(events, complete, feed.rejected())

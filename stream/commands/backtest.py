@@ -90,5 +90,9 @@ def backtest(
                 one = side.outcome
                 name = f"{found.source} {side.setting.name}"
                 typer.echo(f"{name}: {one.events} events, {one.alerts} alerts, {one.bad} known bad")
+    if result.division:
+        typer.echo(f"{processes} processes, {result.division}")
+    if result.rejected:
+        typer.echo(f"{result.rejected} messages are no events; live they are dead letters")
     typer.echo(f"report: {report}")
     raise typer.Exit(0 if result.complete else 130)

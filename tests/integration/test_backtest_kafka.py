@@ -154,6 +154,8 @@ def test_topics_and_files_give_identical_decisions(tmp_path: Path, recorded: lis
     topics = backtest(request(tmp_path, "topics", recorded[1], **span))
     shared = backtest(request(tmp_path, "shared", recorded[1], **span, processes=2))
     assert files.figures == topics.figures == shared.figures
+    assert (files.rejected, topics.rejected, shared.rejected) == (0, 6, 6)
+    assert (topics.division, shared.division[:26]) == ("", "divided: payments by card;")
     assert files.figures[0].a.outcome.alerts > 100 < files.figures[0].a.outcome.suppressed
     frames = [pl.read_parquet(tmp_path / name / "setting.parquet") for name in ("files", "topics", "shared")]
     assert frames[0].height == 15_429
