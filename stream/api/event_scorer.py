@@ -50,8 +50,16 @@ class EventScorer:
         self._reader.check_fresh()
 
     def score(self, items: Sequence[tuple[str, bytes]]) -> Sequence[bytes | Exception]:
-        """For each (source, JSON event) the decision as the stream publishes it, or what is wrong with it."""
+        """For each (source, JSON event) the decision as the stream publishes it, or what is wrong with it.
+
+        Events of one batch do not know of each other; where the policy would, each is decided by itself.
+        """
         self._between()
+        if self._scorer.policy.remembers:
+            return [answer for item in items for answer in self._score([item])]
+        return self._score(items)
+
+    def _score(self, items: Sequence[tuple[str, bytes]]) -> Sequence[bytes | Exception]:
         answers: list[bytes | Exception] = [RetriableError("not scored")] * len(items)
         parts: list[SourceBatch] = []
         rows_of: dict[str, list[int]] = {}

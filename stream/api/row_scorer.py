@@ -33,10 +33,18 @@ class RowScorer:
         self._between = between
 
     def score(self, items: Sequence[AskedRows]) -> Sequence[tuple[Prediction, ...] | Exception]:
-        """One prediction a row of each item; rows of one model are scored together."""
+        """One prediction a row of each item; rows of one model are scored together.
+
+        Rows do not know of each other; where the policy would, each is decided by itself.
+        """
         self._between()
-        answers: list[tuple[Prediction, ...] | Exception] = [()] * len(items)
-        for places in self._together(items):
+        if self._scorer.policy.remembers:
+            return [
+                tuple(made for row in item.rows for made in self._predict(item.model, [row]))
+                for item in items
+            ]
+        answers: list[tuple[Prediction, ...]] = [()] * len(items)
+        for places in _by_model(items):
             made = self._predict(items[places[0]].model, [row for at in places for row in items[at].rows])
             begin = 0
             for at in places:
@@ -45,20 +53,19 @@ class RowScorer:
                 begin = end
         return answers
 
-    def _together(self, items: Sequence[AskedRows]) -> list[list[int]]:
-        """Places of the items that are scored at once: all of a model, unless the policy looks at its neighbours."""
-        if self._scorer.policy.remembers:
-            return [[place] for place in range(len(items))]
-        by_model: dict[int, list[int]] = {}
-        for place, item in enumerate(items):
-            by_model.setdefault(id(item.model), []).append(place)
-        return list(by_model.values())
-
     def _predict(self, model: Model, rows: Sequence[Mapping[str, FeatureValue]]) -> tuple[Prediction, ...]:
         source = self._scorer.plan.sources[self._models.source_of(model)]
         matrix = matrix_from_rows(source, model.signature, rows, time.time_ns() // 1000)
         decided = self._scorer.policy.decide(matrix, model.score(matrix), model, "live", remember=False)
         return predictions(decided)
+
+
+def _by_model(items: Sequence[AskedRows]) -> list[list[int]]:
+    """Places of the items of each model."""
+    found: dict[int, list[int]] = {}
+    for place, item in enumerate(items):
+        found.setdefault(id(item.model), []).append(place)
+    return list(found.values())
 
 
 def is_short(items: Sequence[AskedRows]) -> bool:
