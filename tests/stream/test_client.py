@@ -81,9 +81,7 @@ def test_not_for_ever(ask: Ask) -> None:
 
 
 @BOTH
-@pytest.mark.parametrize(
-    ("status", "kind"), [(400, "not now"), (401, "not now"), (500, "not now"), (502, "Bad Gateway")]
-)
+@pytest.mark.parametrize("status", [400, 401, 500, 502])
 def test_other_errors_are_said_at_once(ask: Ask, status: int) -> None:
     with answering(status, 200) as (url, asked), pytest.raises(ApiError) as caught:
         ask(url)
