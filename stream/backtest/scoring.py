@@ -49,7 +49,7 @@ class LaneScorer:
             return
         if span.end is not None and min(int(part.event_time.min()) for part in batch.parts) >= span.end:
             return
-        prepared = engine.prepare(batch)
+        prepared = engine.prepare(batch if self._share is None else self._share.needed(engine.plan, batch))
         owned = self._restricted(prepared)
         if span.start is not None and newest < span.start:
             engine.fold(prepared)

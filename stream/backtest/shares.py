@@ -12,11 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from features.batch import Bools, Ints
+from features.batch import Bools, Ints, MicroBatch, SourceBatch
 from features.engine import FeatureEngine
+from features.hashing import hash_strings, shard_of
+from features.key_texts import key_texts
 from features.plan import Group, Plan
 from features.prepared import Part, Pass, Prepared, cut
 from stream.backtest.request import SHARDS
+from stream.kafka.merge import take
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,10 @@ class Share:
     number: int
     count: int
 
+    def needed(self, plan: Plan, batch: MicroBatch) -> MicroBatch:
+        """A batch without the events that this share neither scores nor folds."""
+        return MicroBatch(tuple(self._needed(plan, part) for part in batch.parts))
+
     def owned(self, engine: FeatureEngine, prepared: Prepared) -> dict[str, Bools]:
         """Of each scored source in a batch, the events of this share."""
         return {
@@ -100,6 +107,21 @@ class Share:
             keep |= made.reader >= 0
             if not keep.all():
                 prepared.passes[group.index] = _cut(made, keep)
+
+    def _needed(self, plan: Plan, part: SourceBatch) -> SourceBatch:
+        name = part.source.name
+        groups = [group for group in plan.groups if group.source == name]
+        keys = {group.key_columns for group in groups}
+        if name in self.split.entities:
+            entity = self.split.entities[name]
+            keys.add(() if entity is None else plan.readers[name].entity_keys[entity])
+        if () in keys or any(group.index not in self.split.divided for group in groups):
+            return part
+        mine = np.zeros(len(part), np.bool_)
+        for columns in keys:
+            shards = shard_of(hash_strings(key_texts([part.columns[one] for one in columns])), SHARDS)
+            mine |= shards * self.count // SHARDS == self.number
+        return part if mine.all() else take(part, np.flatnonzero(mine), part.position)
 
     def _of(self, engine: FeatureEngine, prepared: Prepared, part: Part, entity: str | None) -> Bools:
         if entity is None:
