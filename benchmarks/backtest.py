@@ -1,11 +1,12 @@
 """`make bench-backtest`: the handbook's transactions and labels through `riskstream backtest`, once and ten times over.
 
-    python -m benchmarks.backtest [--copies 10] [--processes 2] [--cases model rules model_long rules_long model_shared]
+    python -m benchmarks.backtest [--copies 10] [--processes 2] [--kafka-rows N] [--cases rules model model_shared ...]
 
 Each case is a fresh process that reads Parquet and writes a report, figures and decisions: with a forest of 100 trees
 or with rules alone; the file as it is, or `--copies` copies of it shifted in time to one long stream; in one process
-or in several. CPU and memory are those of the whole command, start included. Needs ../shared/data and
-build/handbook.parquet (`make handbook`); prints its figures last and writes build/bench_backtest.json.
+or in several; from Kafka, with the decisions over files beside them. CPU and memory are those of the whole command,
+start included. Needs ../shared/data and build/handbook.parquet (`make handbook`); prints its figures last and writes
+build/bench_backtest.json.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from pathlib import Path
 import polars as pl
 
 from benchmarks.handbook import DATA, EXAMPLE, in_published_order, labels_of
-from benchmarks.handbook_live import TRAIN
+from benchmarks.handbook_live import TRAIN, _produce
+from tests.servers.kafka_server import KafkaServer
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "build/backtest-bench"
@@ -60,7 +62,8 @@ def main() -> int:
     )
     parser.add_argument("--copies", type=int, default=10)
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--cases", nargs="+", choices=[*CASES, "kafka"], default=[*CASES, "kafka"])
+    parser.add_argument("--kafka-rows", type=int, default=0, help="transactions in topics; 0: all")
     options = parser.parse_args()
     source = DATA / "handbook_transactions.parquet"
     features = ROOT / "build/handbook.parquet"
@@ -120,9 +123,16 @@ def project(features: Path, transactions: Path) -> None:
     subprocess.run([*COMMAND, *promote], cwd=FOLDER, check=True)
 
 
-def inputs(source: Path, copies: int, head: int | None = None) -> dict[str, Path]:
-    """Folders of Parquet files, a file a copy, shifted in time and with ids of their own."""
-    folder = FOLDER / f"inputs-{copies}{'' if head is None else '-head'}"
+def inputs(source: Path, copies: int, head: int | None = None) -> tuple[list[str], int]:
+    """Folders of Parquet files, a file a copy, shifted in time and with ids of their own; how many events."""
+    found = recorded(source, copies, head)
+    events = sum(pl.scan_parquet(path).select(pl.len()).collect().item() for path in found.values())
+    return [f"{name}={path}" for name, path in found.items()], events
+
+
+def recorded(source: Path, copies: int, head: int | None) -> dict[str, Path]:
+    """The folders, written where they are not there."""
+    folder = FOLDER / f"inputs-{copies}{'' if head is None else f'-{head}'}"
     found = {"transactions": folder / "transactions", "labels": folder / "labels"}
     if (folder / "complete").exists():
         return found
@@ -142,13 +152,37 @@ def inputs(source: Path, copies: int, head: int | None = None) -> dict[str, Path
     return found
 
 
-def measure(settings: str, recorded: dict[str, Path], processes: int) -> Measured:
+def from_kafka(source: Path, rows: int) -> Measured:
+    """The model over topics; SystemExit where a decision differs from that over files."""
+    frame = pl.read_parquet(source).with_columns(pl.col("TX_DATETIME").cast(pl.Datetime("us")))
+    frame = in_published_order(frame.head(rows or frame.height))
+    files = measure("model", *inputs(source, 1, frame.height), 1, decisions="from-files")
+    with KafkaServer(heap="1g") as kafka:
+        topics = [kafka.make_topic(f"handbook-{name}", partitions=4) for name in ("transactions", "labels")]
+        _produce(kafka, frame)
+        address = f'\n[kafka]\nbootstrap_servers = "{kafka.bootstrap}"\n'
+        (FOLDER / "kafka.toml").write_text((FOLDER / "model.toml").read_text() + address)
+        found = measure(
+            "kafka", [f"kafka:{topic}" for topic in topics], files.events, 1, decisions="from-kafka"
+        )
+    kept = [pl.scan_parquet(FOLDER / one / "setting.parquet") for one in ("from-files", "from-kafka")]
+    a, b = (one.drop("partition", "offset").sort("event_id").collect() for one in kept)
+    if not a.equals(b):
+        raise SystemExit("decisions from Kafka differ from those of the same events from files")
+    return found
+
+
+def measure(
+    settings: str, given: list[str], events: int, processes: int, decisions: str = "decisions"
+) -> Measured:
     """Run the command to its end."""
     figures = FOLDER / "figures.json"
-    arguments = ["backtest", "--config", f"{settings}.toml", "--work", "work", "--decisions", "decisions"]
+    arguments = ["backtest", "--config", f"{settings}.toml", "--work", "work", "--decisions", decisions]
     arguments += ["--report", "report.html", "--json", str(figures), "--processes", str(processes)]
-    for source, path in recorded.items():
-        arguments += ["--input", f"{source}={path}"]
+    for one in given:
+        arguments += ["--input", one]
+    if decisions != "decisions":
+        arguments.append("--with-features")
     subprocess.run(["rm", "-rf", str(FOLDER / "work")], check=True)
     started = time.perf_counter()
     process = subprocess.Popen([*COMMAND, *arguments], cwd=FOLDER, stdout=subprocess.DEVNULL)
@@ -157,7 +191,6 @@ def measure(settings: str, recorded: dict[str, Path], processes: int) -> Measure
     if status:
         raise SystemExit(f"riskstream backtest ended with {os.waitstatus_to_exitcode(status)}")
     outcome = json.loads(figures.read_text())[0]["a"]["outcome"]
-    events = sum(pl.scan_parquet(path).select(pl.len()).collect().item() for path in recorded.values())
     return Measured(
         events=events,
         transactions=outcome["events"],

@@ -42,7 +42,7 @@ def average_precision(good: Ints, bad: Ints) -> float | None:
     if not bads:
         return None
     hits = np.cumsum(bad)
-    return float(np.sum(bad / bads * (hits / (hits + np.cumsum(good)))))
+    return float(np.sum(bad / bads * (hits / np.maximum(hits + np.cumsum(good), 1))))
 
 
 class CardPrecision:
