@@ -7,7 +7,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from features.errors import InvalidEvent, RetriableError
+from features.errors import ConfigurationError, InvalidEvent, RetriableError
 from stream.logs import logger
 
 MEDIA_TYPE = "application/problem+json"
@@ -83,6 +83,13 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(RetriableError)
     async def passing(_: Request, error: RetriableError) -> Response:
         return problem_response(Problem(503, "unavailable", str(error), headers={"Retry-After": "1"}))
+
+    @app.exception_handler(ConfigurationError)
+    async def misconfigured(_: Request, error: ConfigurationError) -> Response:
+        _log.error("cannot answer", reason=str(error))
+        return problem_response(
+            Problem(503, "unavailable", "the service's own files are not as they must be")
+        )
 
     @app.exception_handler(HTTPException)
     async def plain(_: Request, error: HTTPException) -> Response:

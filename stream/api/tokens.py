@@ -15,22 +15,36 @@ _ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA"]
 
 
 class TokenVerifier:
-    """Verifies signature, expiry, issuer and audience; scopes come from the `scope` claim."""
+    """Verifies signature, expiry, issuer and audience; scopes come from the `scope` claim.
+
+    The file is read again when it changes: rotation is add the new key, sign with it, take the old one out.
+    """
 
     def __init__(self, jwks_file: Path, *, issuer: str, audience: str) -> None:
-        try:
-            self._keys: dict[str, PyJWK] = {
-                key.key_id: key for key in PyJWKSet.from_json(jwks_file.read_text()).keys if key.key_id
-            }
-        except (OSError, ValueError, jwt.PyJWTError) as error:
-            raise ConfigurationError(f"api.jwks_file {jwks_file}: {error}") from error
+        self._file = jwks_file
+        self._stamp: tuple[int, int] | None = None
+        self._known: dict[str, PyJWK] = {}
         self._issuer = issuer
         self._audience = audience
+        self._keys()
+
+    def _keys(self) -> dict[str, PyJWK]:
+        """The keys by id. Raises ConfigurationError on a file that is broken or gone."""
+        try:
+            found = self._file.stat()
+            stamp = (found.st_mtime_ns, found.st_size)
+            if stamp != self._stamp:
+                keys = PyJWKSet.from_json(self._file.read_text()).keys
+                self._known, self._stamp = {key.key_id: key for key in keys if key.key_id}, stamp
+        except (OSError, ValueError, jwt.PyJWTError) as error:
+            raise ConfigurationError(f"api.jwks_file {self._file}: {error}") from error
+        return self._known
 
     def verify(self, token: str) -> tuple[str, tuple[Scope, ...]] | None:
         """(subject, scopes) of a valid token, or None."""
+        known = self._keys()
         try:
-            key = self._keys.get(jwt.get_unverified_header(token).get("kid", ""))
+            key = known.get(jwt.get_unverified_header(token).get("kid", ""))
             if key is None:
                 return None
             claims = jwt.decode(

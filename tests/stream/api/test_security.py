@@ -35,9 +35,10 @@ STRANGER = ec.generate_private_key(ec.SECP256R1())
 ROW = {"rows": [{"amount": 1.0}]}
 
 
-def jwks() -> str:
+def jwks(kids: tuple[str, ...] = ("first", "second")) -> str:
     made = []
-    for kid, writer in (("first", ECAlgorithm), ("second", OKPAlgorithm)):
+    for kid in kids:
+        writer = ECAlgorithm if kid == "first" else OKPAlgorithm
         key = json.loads(writer.to_jwk(SIGNING[kid].public_key()))
         made.append({**key, "kid": kid, "use": "sig", "alg": ALGORITHM[kid]})
     return json.dumps({"keys": made})
@@ -164,6 +165,30 @@ def test_a_key_is_rotated_while_the_service_runs(tmp_path: Path) -> None:
         assert [ask(own, one).status_code for one in (old_token, new_token)] == [200, 200]
         keys.revoke(old.id)
         assert [ask(own, one).status_code for one in (old_token, new_token)] == [401, 200]
+
+
+def test_the_signing_keys_are_rotated_while_the_service_runs(tmp_path: Path) -> None:
+    (tmp_path / "jwks.json").write_text(jwks(("first",)))
+    with running(tmp_path, SETTINGS + JWT_SETTINGS) as own:
+        assert [ask(own, token(kid)).status_code for kid in SIGNING] == [200, 401]
+        (tmp_path / "jwks.json").write_text(jwks())
+        assert [ask(own, token(kid)).status_code for kid in SIGNING] == [200, 200]
+        (tmp_path / "jwks.json").write_text(jwks(("second",)))
+        assert [ask(own, token(kid)).status_code for kid in SIGNING] == [401, 200]
+
+
+@pytest.mark.parametrize("file", ["jwks.json", "api_keys.json"])
+def test_a_file_that_was_broken_by_hand_lets_nobody_in(tmp_path: Path, file: str) -> None:
+    (tmp_path / "jwks.json").write_text(jwks())
+    with running(tmp_path, SETTINGS + JWT_SETTINGS) as own:
+        bearer = token() if file == "jwks.json" else own.tokens["score"]
+        good = (tmp_path / file).read_text()
+        (tmp_path / file).write_text(good[:-9])
+        answer = ask(own, bearer)
+        assert answer.status_code == 503
+        assert str(tmp_path) not in answer.text
+        (tmp_path / file).write_text(good)
+        assert ask(own, bearer).status_code == 200
 
 
 def test_tls(tmp_path: Path) -> None:
