@@ -110,8 +110,10 @@ def _check(request: Request) -> None:
 
 
 def _check_work(request: Request, lanes: Sequence[Lane]) -> None:
-    """A working folder of another run is refused: its decisions are not ours."""
+    """A working folder of another run is refused, and one with anything else in it: it is removed in the end."""
     mark = request.work / "request.json"
+    if not mark.exists() and any(one.name != "lock" for one in request.work.iterdir()):
+        raise ConfigurationError(f"--work {request.work}: the folder is not empty; name a new one")
     said = msgspec.json.encode([
         [side.setting for lane in lanes for side in lane.sides], list(request.inputs), request.start, request.end,
         request.warm_up, request.with_features,

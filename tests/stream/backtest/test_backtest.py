@@ -158,6 +158,14 @@ def test_a_working_folder_of_another_run_is_refused(project: Path, monkeypatch: 
         backtest(request(project, start="2026-03-02"))
 
 
+def test_a_working_folder_with_anything_else_is_left_alone(project: Path) -> None:
+    (project / "work").mkdir()
+    (project / "work" / "precious.txt").write_text("mine")
+    with pytest.raises(ConfigurationError, match="not empty"):
+        backtest(request(project))
+    assert (project / "work" / "precious.txt").read_text() == "mine"
+
+
 def test_the_command_writes_report_json_and_decisions(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
