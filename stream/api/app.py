@@ -6,11 +6,13 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stream.api import document, problems
 from stream.api.auth import Gate
+from stream.api.front import Api
 from stream.api.limits import BoundedRequests
 from stream.api.routes import events, inference, operations, predict
 from stream.api.service import Service
@@ -32,7 +34,7 @@ def create_app(
         if on_close is not None:
             on_close()
 
-    app = FastAPI(
+    app = Api(
         title="riskstream",
         version=Service.version(),
         description=_DESCRIPTION,
@@ -42,20 +44,27 @@ def create_app(
     )
     app.state.service = service
     app.state.gate = gate
-    for router in (
-        predict.hot,
-        events.hot,
-        predict.router,
-        events.router,
-        inference.router,
-        operations.router,
-    ):
-        app.include_router(router)
+    for routes in (predict, events, inference, operations):
+        app.include_router(routes.router)
     problems.install(app)
+
+    def bounded(inner: ASGIApp) -> ASGIApp:
+        bounds = BoundedRequests(inner, settings.max_body_bytes, settings.timeout_ms / 1000)
+        return Counted(bounds, service.metrics)
+
+    app.shorten("/predict", route_of(predict.router, "/predict"), {}, bounded)
+    scoring = route_of(events.router, "/v1/score/{source}")
+    for source in service.events.sources:
+        app.shorten(f"/v1/score/{source}", scoring, {"source": source}, bounded)
     app.add_middleware(BoundedRequests, max_bytes=settings.max_body_bytes, timeout=settings.timeout_ms / 1000)
     app.add_middleware(Counted, metrics=service.metrics)
     app.openapi = lambda: document.openapi(app)  # type: ignore[method-assign]
     return app
+
+
+def route_of(router: APIRouter, path: str) -> APIRoute:
+    """The route that was declared for a path."""
+    return next(one for one in router.routes if isinstance(one, APIRoute) and one.path == path)
 
 
 class Counted:

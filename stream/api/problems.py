@@ -7,7 +7,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from features.errors import ConfigurationError, InvalidEvent, RetriableError
+from features.errors import ConfigurationError, InvalidEvent, RetriableError, RiskstreamError
 from stream.logs import logger
 
 MEDIA_TYPE = "application/problem+json"
@@ -65,45 +65,33 @@ def problem_response(problem: Problem) -> Response:
 def install(app: FastAPI) -> None:
     """Answer every error of `app` as a problem, without a stack trace."""
 
-    @app.exception_handler(Problem)
-    async def own(_: Request, error: Problem) -> Response:
-        return problem_response(error)
+    async def answer(_: Request, error: Exception) -> Response:
+        return problem_response(problem_of(error))
 
-    @app.exception_handler(RequestValidationError)
-    async def malformed(_: Request, error: RequestValidationError) -> Response:
-        fields = tuple(FieldError(_path(item["loc"]), str(item["msg"])) for item in error.errors())
-        first = fields[0]
-        return problem_response(Problem(422, "invalid-request", f"{first.path}: {first.detail}", fields))
+    for kind in (Problem, RiskstreamError, RequestValidationError, HTTPException, Exception):
+        app.add_exception_handler(kind, answer)
 
-    @app.exception_handler(InvalidEvent)
-    async def invalid(_: Request, error: InvalidEvent) -> Response:
-        field = FieldError(error.path, error.reason)
-        return problem_response(Problem(422, "invalid-event", f"{error.path}: {error.reason}", (field,)))
 
-    @app.exception_handler(RetriableError)
-    async def passing(_: Request, error: RetriableError) -> Response:
-        return problem_response(Problem(503, "unavailable", str(error), headers={"Retry-After": "1"}))
-
-    @app.exception_handler(ConfigurationError)
-    async def misconfigured(_: Request, error: ConfigurationError) -> Response:
-        _log.error("cannot answer", reason=str(error))
-        return problem_response(
-            Problem(503, "unavailable", "the service's own files are not as they must be")
-        )
-
-    @app.exception_handler(HTTPException)
-    async def plain(_: Request, error: HTTPException) -> Response:
-        kind = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "refused")
-        return problem_response(
-            Problem(error.status_code, kind, str(error.detail), headers=dict(error.headers or {}))
-        )
-
-    @app.exception_handler(Exception)
-    async def unforeseen(_: Request, error: Exception) -> Response:
-        _log.error("unforeseen error", error=type(error).__name__)
-        return problem_response(
-            Problem(500, "internal", "an error of the service, not of the request; it has been logged")
-        )
+def problem_of(error: Exception) -> Problem:
+    """What to answer when this was raised; what nobody foresaw is logged by its kind."""
+    match error:
+        case Problem():
+            return error
+        case InvalidEvent(path=path, reason=reason):
+            return Problem(422, "invalid-event", f"{path}: {reason}", (FieldError(path, reason),))
+        case RetriableError():
+            return Problem(503, "unavailable", str(error), headers={"Retry-After": "1"})
+        case ConfigurationError():
+            _log.error("cannot answer", reason=str(error))
+            return Problem(503, "unavailable", "the service's own files are not as they must be")
+        case RequestValidationError():
+            fields = tuple(FieldError(_path(item["loc"]), str(item["msg"])) for item in error.errors())
+            return Problem(422, "invalid-request", f"{fields[0].path}: {fields[0].detail}", fields)
+        case HTTPException(status_code=status):
+            kind = {404: "not-found", 405: "method-not-allowed"}.get(status, "refused")
+            return Problem(status, kind, str(error.detail), headers=dict(error.headers or {}))
+    _log.error("unforeseen error", error=type(error).__name__)
+    return Problem(500, "internal", "an error of the service, not of the request; it has been logged")
 
 
 def _sendable(text: str) -> str:

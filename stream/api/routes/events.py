@@ -10,13 +10,11 @@ from fastapi import APIRouter, Depends, Path, Request, Response
 from stream.api.auth import needs
 from stream.api.bodies import EntityFeatures, FeatureOut
 from stream.api.problems import Problem
-from stream.api.routes.direct import Direct
 from stream.api.schemas import schema
 from stream.api.service import service
 from stream.codecs.times import rfc3339
 
 router = APIRouter(prefix="/v1", tags=["Events"])
-hot = APIRouter(prefix="/v1", tags=["Events"], route_class=Direct)
 Text = Annotated[str, Path(max_length=500)]
 _DECISION: dict[int | str, dict[str, Any]] = {
     200: {"description": "The decision, as on the decisions topic", **schema("Decision")}
@@ -44,7 +42,7 @@ _EVENT = {
 }
 
 
-@hot.post(
+@router.post(
     "/score/{source}", dependencies=[Depends(needs("score"))], responses=_DECISION, openapi_extra=_EVENT
 )
 async def score(request: Request, source: Text) -> Response:

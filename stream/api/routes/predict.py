@@ -9,7 +9,6 @@ from fastapi.concurrency import run_in_threadpool
 from stream.api.auth import needs
 from stream.api.bodies import PredictRequest, PredictResponse, UnreadableError, predict_request
 from stream.api.problems import FieldError, Problem
-from stream.api.routes.direct import Direct
 from stream.api.row_scorer import AskedRows
 from stream.api.rows import check_rows
 from stream.api.schemas import ModelOut, schema
@@ -17,11 +16,10 @@ from stream.api.served import description, reference
 from stream.api.service import service
 
 router = APIRouter(tags=["Models"])
-hot = APIRouter(tags=["Models"], route_class=Direct)
 _ENCODER = msgspec.json.Encoder()
 
 
-@hot.post(
+@router.post(
     "/predict",
     dependencies=[Depends(needs("score"))],
     responses={200: {"description": "One prediction a row", **schema("PredictResponse")}},
