@@ -21,12 +21,13 @@ _CHUNK = 10_000
 @dataclass
 class Taken:
     """Events read for a unit: `batch` in scoring order; `strays` decode, but are in no unit; `bad` do not decode;
-    `lacking` are named by the journal and not in the log."""
+    `lacking` are named by the journal and not in the log, `again` were in an earlier unit."""
 
     batch: MicroBatch
     strays: list[SourceBatch] = field(default_factory=list)
     bad: list[tuple[Place, int]] = field(default_factory=list)
     lacking: list[tuple[Place, int]] = field(default_factory=list)
+    again: list[tuple[Place, int]] = field(default_factory=list)
 
 
 class Inputs:
@@ -58,6 +59,7 @@ class Inputs:
 
     def of_unit(self, entry: JournalEntry, spans: Mapping[Place, tuple[int, int]]) -> Taken:
         """The events of a unit; what lies between them counts as stray or bad."""
+        before = dict(self.reached)
         wanted = {event: position for position, event in enumerate(entry.order())}
         messages: dict[str, list[RawMessage]] = {}
         for place, (_, end) in spans.items():
@@ -77,7 +79,9 @@ class Inputs:
             if len(strays):
                 out.strays.append(take(events, strays, events.position))
         out.batch = MicroBatch(tuple(parts))
-        out.lacking = [((topic, partition), offset) for topic, partition, offset in wanted]
+        for topic, partition, offset in wanted:
+            place = (topic, partition)
+            (out.again if offset < before[place] else out.lacking).append((place, offset))
         return out
 
     def _decode(self, topic: str, messages: list[RawMessage]) -> tuple[SourceBatch, list[tuple[Place, int]]]:

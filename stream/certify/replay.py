@@ -210,6 +210,13 @@ class Replay:
             if self._inside(place, offset):
                 self._missing(place, offset, "event", self._material.gone.get(place, _NOT_IN_LOG))
 
+        for place, offset in taken.again:
+            if self._inside(place, offset):
+                where = name_of(place, offset)
+                self._findings.report(
+                    Difference(what="duplicated", record="journal", place=where, cause=_AGAIN)
+                )
+
     def _missing(self, place: Place, offset: int, record: str, cause: str) -> None:
         self._findings.counts.missing += 1
         self._lost |= record == "journal"
@@ -226,5 +233,6 @@ class Replay:
 
 _AFTER_LOSS = "after a lost record: what a lost unit of work had read and said is not known"
 _CIRCLE = "journal out of order: units of work wait for each other in a circle"
+_AGAIN = "repeated: an earlier unit of work has scored this event"
 _IN_NO_UNIT = "lost record: no unit of work of the journal names this event"
 _NOT_IN_LOG = "lost record: the journal names this event, the log does not hold it"

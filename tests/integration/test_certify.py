@@ -183,6 +183,10 @@ def test_a_lost_unit_of_work_and_an_untrue_stamp_are_named(
     assert found.verdict == "differs"
     assert set(found.causes) == {"other owner's state"}
 
+    twice = [*outputs["journal"][: lost + 1], *outputs["journal"][lost:]]
+    found = certify(Request(config=bank.settings("twice.toml", journal=bank.copy(twice, "journal-twice"))))
+    assert found.causes["repeated"] == found.different == events
+
 
 def test_a_changed_policy_and_a_replaced_model_are_named(bank: Bank) -> None:
     policy = bank.folder / "policy.toml"

@@ -34,6 +34,14 @@ def test_two_workers_journal_every_event_once(
             for place, partition, offset in entry.order():
                 assert offset > last.get((place, partition), -1)
                 last[place, partition] = offset
+        sessions = set()
+        for entry in (entry for entry in entries if entry.worker == name):
+            if (entry.process, entry.session) not in sessions:
+                held = {(one.topic, one.partition): one.committed for one in entry.holdings}
+                assert set(entry.places) <= set(held), "a session's first unit tells what its worker holds"
+                assert all(offset >= held[topic, n] for topic, n, offset in entry.order())
+            sessions.add((entry.process, entry.session))
+            assert entry.recovered < entry.scored
     foreign = [read for entry in entries for read in entry.foreign]
     assert {entity for entity, *_ in foreign} == {"merchant"}
     assert all(stamp > 0 for *_, stamp in foreign)
