@@ -50,10 +50,15 @@ def certify(
     from stream.progress_bar import progress_bar
 
     if verify is not None:
+        from models.errors import BundleRefused
         from stream import build
         from stream.config import load
 
-        found = certificates.verify(verify, build.make_trust(load(config)))
+        try:
+            found = certificates.verify(verify, build.make_trust(load(config)))
+        except BundleRefused as refused:
+            typer.echo(str(refused), err=True)
+            raise typer.Exit(1) from refused
         _say(found)
         raise typer.Exit(0 if found.verdict == "agrees" else 1)
     request = Request(config=config, start=start, end=end, policies=policy or [])

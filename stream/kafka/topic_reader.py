@@ -33,6 +33,7 @@ class TopicReader:
     ) -> None:
         self._consumer = Consumer(
             {
+                "log_level": 2,
                 **properties,
                 "group.id": "riskstream-topic-reader",
                 "enable.auto.commit": False,
@@ -142,7 +143,7 @@ class TopicReader:
 
 def committed(properties: Mapping[str, Any], group: str, topics: Iterable[str]) -> dict[Place, int]:
     """What a group has committed of some topics; without partitions of which it has committed nothing."""
-    asking = Consumer({**properties, "group.id": group, "enable.auto.commit": False})
+    asking = Consumer({"log_level": 2, **properties, "group.id": group, "enable.auto.commit": False})
     try:
         listed = asking.list_topics(timeout=_WAIT_S).topics
         places = [
@@ -150,7 +151,7 @@ def committed(properties: Mapping[str, Any], group: str, topics: Iterable[str]) 
         ]
         found = asking.committed(places, _WAIT_S) if places else []
     except KafkaException as error:
-        raise ConfigurationError(f"group {group}: {error.args[0].str()}") from error
+        raise ConfigurationError(f"kafka.bootstrap_servers: {error.args[0].str()}") from error
     finally:
         asking.close()
     return {(one.topic, one.partition): one.offset for one in found if one.offset >= 0}
