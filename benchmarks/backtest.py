@@ -72,13 +72,15 @@ def main() -> int:
         sys.stderr.write(f"make bench-backtest: {missing[0]} is not there; see `make handbook`\n")
         return 2
     project(features, source)
-    measure("rules", inputs(source, 1, head=20_000), 1)
+    measure("rules", *inputs(source, 1, head=20_000), 1)
     found = {}
     for name in options.cases:
-        settings, copies, processes = CASES[name]
-        found[name] = measure(
-            settings, inputs(source, copies or options.copies), processes or options.processes
-        )
+        if name == "kafka":
+            found[name] = from_kafka(source, options.kafka_rows)
+        else:
+            settings, copies, processes = CASES[name]
+            given, events = inputs(source, copies or options.copies)
+            found[name] = measure(settings, given, events, processes or options.processes)
         print(f"{name:<14}{json.dumps(asdict(found[name]))}", flush=True)
     path = ROOT / "build/bench_backtest.json"
     known = json.loads(path.read_text()) if path.exists() else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,7 @@ def on_ray(request: Request) -> Iterator[Ended]:
         raise ConfigurationError("--engine ray: install `riskstream[ray]`") from error
     started = not ray.is_initialized()
     if started:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a bank's backtest tells nobody
         ray.init(include_dashboard=False, log_to_driver=False, configure_logging=False)
     task: Any = ray.remote(max_retries=0)(_task)
     tasks = [task.remote(_absolute(request), number) for number in range(request.processes)]

@@ -212,6 +212,20 @@ def test_processes_decide_as_one_does(project: Path) -> None:
     assert_same(project, "one", "two")
 
 
+def test_two_definitions_are_compared_event_by_event(project: Path) -> None:
+    text = (project / "definitions.py").read_text()
+    (project / "other.py").write_text(text.replace('WINDOWS = ("1d", "7d", "30d")', 'WINDOWS = ("1d", "2d")'))
+    one = backtest(request(project, "one", definitions=project / "other.py"))
+    two = backtest(request(project, "two", definitions=project / "other.py", processes=2))
+    assert one.figures == two.figures
+    assert_same(project, "one", "two")
+    columns = [
+        set(pl.read_parquet_schema(project / "one" / f"{name}.parquet")) for name in ("candidate", "against")
+    ]
+    assert {name.split("_")[-3] for name in columns[0] - columns[1]} == {"2d"}
+    assert {name.split("_")[-3] for name in columns[1] - columns[0]} == {"7d", "30d"}
+
+
 @pytest.mark.long
 def test_ray_decides_as_one_process_does(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Needs `pip install riskstream[ray]`."""
