@@ -17,6 +17,7 @@ from stream.codecs.messages import RawBatch, RawMessage
 from stream.config import Config
 from stream.kafka.merge import arrange
 from stream.kafka.offsets import GroupOffsets
+from stream.kafka.past_alerts import recall
 from stream.kafka.preflight import Preflight
 from stream.kafka.replay_reader import Place, replayed
 from stream.kafka.transaction import Outputs
@@ -124,6 +125,7 @@ class Face:
 
     def _recover(self, assigned: Iterable[Place]) -> None:
         """Read committed offsets and marks, and fold again, muted, what lies between them."""
+        recall(self._config, self._plan, self._scorer)
         places = [place for place in assigned if place[0] in self._sources]
         with GroupOffsets(self._config, self._plan) as group:
             offsets, starts_of_log = group.committed(), group.log_starts()

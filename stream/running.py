@@ -14,12 +14,11 @@ import msgspec
 
 from features.errors import ConfigurationError
 from features.plan import Plan
-from models.decision.policy import Policy
 from models.registry import Registry
 from stream import build
 from stream.codecs.alert_codec import AlertEncoder
 from stream.config import Config, load
-from stream.kafka.past_alerts import past_alerts
+from stream.kafka.past_alerts import recall
 from stream.kafka.side_producer import SideProducer
 from stream.kafka.worker import Worker
 from stream.logs import logger
@@ -48,7 +47,7 @@ def run_worker(config_file: Path, ordinal: int | None = None) -> int:
         scorer = build.make_scorer(config, plan, store)
         swapper = Swapper(_watched(config, plan, config.models.routes), scorer, _counted(metrics))
         worker = Worker(config, scorer, store, decoders, metrics, swapper.between)
-        worker.recall = partial(_recall, config, plan, scorer)
+        worker.recall = partial(recall, config, plan, scorer)
         if config.worker.metrics_port:
             metrics.serve(config.worker.metrics_host, config.worker.metrics_port)
         swapper.start(config.models.poll_ms)
@@ -59,14 +58,6 @@ def run_worker(config_file: Path, ordinal: int | None = None) -> int:
             swapper.stop()
     finally:
         store.close()
-
-
-def _recall(config: Config, plan: Plan, scorer: Scorer) -> None:
-    """Let the policy remember what the group has published, and nothing else."""
-    policy = scorer.policy
-    if isinstance(policy, Policy) and policy.remembers:
-        sources = {source.topic: name for name, source in plan.sources.items()}
-        policy.recall(past_alerts(config.kafka, config.topics.alerts, sources))
 
 
 @contextmanager

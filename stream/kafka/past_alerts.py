@@ -15,11 +15,14 @@ import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from features.errors import RetriableError
+from features.plan import Plan
 from models.decision.decisions import DECISIONS
 from models.decision.memory import PastAlert
-from stream.config import Kafka
+from models.decision.policy import Policy
+from stream.config import Config, Kafka
 from stream.contracts import EventPlace, RankedReason, Times
 from stream.kafka.client_errors import sort
+from stream.scorer import Scorer
 
 MOST = 20_000
 _PATIENCE = 30.0
@@ -36,6 +39,14 @@ class _Alert(msgspec.Struct):
     reasons: tuple[RankedReason, ...]
     source: EventPlace
     times: Times
+
+
+def recall(config: Config, plan: Plan, scorer: Scorer) -> None:
+    """Let the policy remember what the group has published, and nothing else."""
+    policy = scorer.policy
+    if isinstance(policy, Policy) and policy.remembers:
+        sources = {source.topic: name for name, source in plan.sources.items()}
+        policy.recall(past_alerts(config.kafka, config.topics.alerts, sources))
 
 
 def past_alerts(kafka: Kafka, topic: str, sources: Mapping[str, str], most: int = MOST) -> list[PastAlert]:
