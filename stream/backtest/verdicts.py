@@ -16,7 +16,6 @@ import polars as pl
 from stream.backtest.parts import PART_ROWS, PartReader, PartWriter, parts_of
 
 BUCKET_ROWS = 1_000_000
-_MATCH = ("row", "label", "label_known")
 
 
 class Verdicts:
@@ -26,8 +25,9 @@ class Verdicts:
         shutil.rmtree(folder, ignore_errors=True)
         self._folder = folder
         self._buckets = max(1, -(-total // bucket_rows))
-        size = max(10_000, PART_ROWS // self._buckets)
-        self._writers = [PartWriter(folder / f"labels-{bucket}", size) for bucket in range(self._buckets)]
+        self._part_rows = max(10_000, PART_ROWS // self._buckets)
+        places = [folder / f"labels-{bucket}" for bucket in range(self._buckets)]
+        self._writers = [PartWriter(place, self._part_rows) for place in places]
 
     def add(self, labels: pl.DataFrame) -> None:
         """Labels in the order in which they came (see `recorded.label_frame`)."""
@@ -42,10 +42,11 @@ class Verdicts:
 
     def join(self, source: str, decisions: Path) -> None:
         """Find the label of each event of a source among the parts of a folder. Call after the last `add`."""
-        for number, writer in enumerate(self._writers):
+        spread = [decisions] if self._buckets == 1 else self._spread_ids(source, decisions)
+        for number, (writer, folder) in enumerate(zip(self._writers, spread, strict=True)):
             writer.close()
             found = PartWriter(self._folder / f"found-{source}-{number}")
-            found.add(self._matches(number, decisions))
+            found.add(_matches(parts_of(self._folder / f"labels-{number}"), parts_of(folder)))
             found.close()
 
     def judged(
@@ -60,22 +61,36 @@ class Verdicts:
             found = pl.concat([reader.until("row", end) for reader in readers], how="diagonal")
             yield frame.hstack(_spread(found, start, frame.height))
 
-    def _matches(self, bucket: int, decisions: Path) -> pl.DataFrame:
-        parts = parts_of(decisions)
-        labels = parts_of(self._folder / f"labels-{bucket}")
-        if not parts or not labels:
-            return pl.DataFrame()
-        latest = (
-            pl.concat([pl.read_parquet(part) for part in labels])
-            .sort("label_known", maintain_order=True)
-            .unique("labelled", keep="last")
-        )
-        ids = pl.scan_parquet(parts, row_index_name="row").select("row", "event_id")
-        mine = ids.filter(pl.col("event_id").hash() % self._buckets == bucket) if self._buckets > 1 else ids
-        joined = mine.join(latest.lazy(), left_on="event_id", right_on="labelled", how="inner")
-        return (
-            joined.select(pl.col("row").cast(pl.Int64), *_MATCH[1:]).collect(engine="streaming").sort("row")
-        )
+    def _spread_ids(self, source: str, decisions: Path) -> list[Path]:
+        """Ids of the events and their rows, bucket by bucket like the labels."""
+        folders = [self._folder / f"ids-{source}-{number}" for number in range(self._buckets)]
+        writers = [PartWriter(folder, self._part_rows) for folder in folders]
+        start = 0
+        for part in parts_of(decisions):
+            ids = pl.read_parquet(part, columns=["event_id"]).with_row_index("row", start)
+            start += ids.height
+            bucket = ids["event_id"].hash() % self._buckets
+            for number, writer in enumerate(writers):
+                writer.add(ids.filter(bucket == number))
+        for writer in writers:
+            writer.close()
+        return folders
+
+
+def _matches(labels: Sequence[Path], ids: Sequence[Path]) -> pl.DataFrame:
+    """Row, label and when it was known, of all events that have one."""
+    if not labels or not ids:
+        return pl.DataFrame()
+    latest = (
+        pl.concat([pl.read_parquet(part) for part in labels])
+        .sort("label_known", maintain_order=True)
+        .unique("labelled", keep="last")
+    )
+    index = "row" if "row" not in pl.read_parquet_schema(ids[0]) else None
+    events = pl.scan_parquet(list(ids), row_index_name=index).select("row", "event_id")
+    joined = events.join(latest.lazy(), left_on="event_id", right_on="labelled", how="inner")
+    found = joined.select(pl.col("row").cast(pl.Int64), "label", "label_known")
+    return found.collect(engine="streaming").sort("row")
 
 
 def _spread(found: pl.DataFrame, start: int, rows: int) -> pl.DataFrame:
