@@ -17,6 +17,7 @@ from features.batch import Floats
 
 PART_ROWS = 200_000
 _LOOK_S = 0.05
+_GROUP_ROWS = 50_000
 
 
 def parts_of(folder: Path) -> list[Path]:
@@ -67,7 +68,7 @@ class PartWriter:
     def _write(self, frame: pl.DataFrame) -> None:
         final = _part(self._folder, self._whole)
         temporary = final.with_suffix(".tmp")
-        frame.rechunk().write_parquet(temporary, compression="lz4", row_group_size=self._size)
+        frame.rechunk().write_parquet(temporary, compression="lz4", row_group_size=_GROUP_ROWS)
         temporary.replace(final)
 
 
