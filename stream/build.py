@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from models.signing import Trust
     from stream.kafka.dlq import DlqLimit
     from stream.scorer import Scorer
+    from stream.swap import Watched
 
 
 def make_plan(config: Config) -> Plan:
@@ -93,6 +94,20 @@ def make_trust(config: Config) -> Trust:
         allow_unsigned=config.models.allow_unsigned,
         allow_protected=config.models.allow_protected,
         decryption_key=config.resolve(config.models.decryption_key) if config.models.decryption_key else None,
+    )
+
+
+def make_watched(config: Config, plan: Plan, routes: dict[str, str]) -> Watched:
+    """What a swapper looks at: the models of these routes and the policy."""
+    from models.registry import Registry
+    from stream.swap import Watched
+
+    return Watched(
+        registry=Registry(config.resolve(config.models.registry)),
+        routes=routes,
+        trust=make_trust(config),
+        plan=plan,
+        policy_file=config.resolve(config.policy.file),
     )
 
 

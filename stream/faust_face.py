@@ -23,6 +23,7 @@ from stream.kafka.replay_reader import Place, replayed
 from stream.kafka.transaction import Outputs
 from stream.kafka.unit import Decoded, Desk
 from stream.logs import logger
+from stream.swap import Swapper
 
 _log = logger("faust")
 _FIRST_WAIT = 0.1
@@ -39,6 +40,7 @@ class Face:
         self._plan = plan
         self._store = build.make_store(config)
         self._scorer = build.make_scorer(config, plan, self._store)
+        self._swapper = Swapper(build.make_watched(config, plan, config.models.routes), self._scorer)
         self._decoders = build.make_decoders(config, plan)
         self._sources = {source.topic: name for name, source in plan.sources.items()}
         preflight = Preflight(config.kafka.client_properties())
@@ -65,6 +67,7 @@ class Face:
         room = preflight.message_room(config.topics.dead_letters)
         self._desk = Desk(self._scorer, self._state, self._decoders, config.topics, room)
         self._flusher.start()
+        self._swapper.start(config.models.poll_ms)
         self._recovered = False
 
     @property
@@ -84,11 +87,13 @@ class Face:
         if self._recovered:
             self._flusher.flush_now(_DRAIN_SECONDS)
         self._flusher.stop()
+        self._swapper.stop()
         self._store.close()
 
     def score(self, messages: Iterable[RawMessage], assigned: Iterable[Place]) -> Outputs:
         """What a batch publishes. Afterwards it is folded: it must be committed, or everything be lost."""
         self._flusher.check()
+        self._swapper.between()
         if not self._recovered:
             self._recover(assigned)
         parts, letters = [], []

@@ -14,7 +14,6 @@ import msgspec
 
 from features.errors import ConfigurationError
 from features.plan import Plan
-from models.registry import Registry
 from stream import build
 from stream.codecs.alert_codec import AlertEncoder
 from stream.config import Config, load
@@ -25,7 +24,7 @@ from stream.logs import logger
 from stream.metrics import Metrics
 from stream.scorer import Scorer
 from stream.shadow import Challengers, Shadow
-from stream.swap import Swapper, Watched
+from stream.swap import Swapper
 
 _log = logger("worker")
 INTERRUPTED = 130
@@ -45,7 +44,7 @@ def run_worker(config_file: Path, ordinal: int | None = None) -> int:
     metrics = Metrics()
     try:
         scorer = build.make_scorer(config, plan, store)
-        swapper = Swapper(_watched(config, plan, config.models.routes), scorer, _counted(metrics))
+        swapper = Swapper(build.make_watched(config, plan, config.models.routes), scorer, _counted(metrics))
         worker = Worker(config, scorer, store, decoders, metrics, swapper.between)
         worker.recall = partial(recall, config, plan, scorer)
         if config.worker.metrics_port:
@@ -71,7 +70,7 @@ def _shadow(config: Config, plan: Plan, scorer: Scorer, metrics: Metrics) -> Ite
         raise ConfigurationError(f"{config.path}: models.shadow needs topics.decisions, where opinions go")
     models = {source: build.load_model(config, plan, name) for source, name in config.models.shadow.items()}
     challengers = Challengers(models, build.make_policy(config, plan))
-    swapper = Swapper(_watched(config, plan, config.models.shadow), challengers)
+    swapper = Swapper(build.make_watched(config, plan, config.models.shadow), challengers)
     encoder = AlertEncoder(plan)
     producer = SideProducer(config.kafka, lambda lost: metrics.shadow_dropped.labels("").inc(lost))
     shadow = Shadow(
@@ -89,16 +88,6 @@ def _shadow(config: Config, plan: Plan, scorer: Scorer, metrics: Metrics) -> Ite
         swapper.stop()
         shadow.close()
         producer.close()
-
-
-def _watched(config: Config, plan: Plan, routes: dict[str, str]) -> Watched:
-    return Watched(
-        registry=Registry(config.resolve(config.models.registry)),
-        routes=routes,
-        trust=build.make_trust(config),
-        plan=plan,
-        policy_file=config.resolve(config.policy.file),
-    )
 
 
 def _counted(metrics: Metrics) -> Callable[[str, str], None]:

@@ -13,7 +13,6 @@ import uvicorn
 from fastapi import FastAPI
 
 from features.errors import ConfigurationError
-from models.registry import Registry
 from stream import build
 from stream.api.app import create_app
 from stream.api.auth import Gate
@@ -30,7 +29,7 @@ from stream.config import Config, load
 from stream.kafka.decision_log import DecisionLog
 from stream.metrics import Metrics
 from stream.scorer import Scorer
-from stream.swap import Swapper, Watched
+from stream.swap import Swapper
 
 
 def run_api(config_file: Path, *, host: str | None, port: int | None, insecure: bool) -> int:
@@ -69,7 +68,7 @@ def make_app(config: Config, settings: ApiSettings, *, insecure: bool) -> FastAP
         store = build.make_store(config)
         stack.callback(store.close)
         scorer = build.make_scorer(config, plan, store)
-        swapper = Swapper(_watched(config, scorer), scorer)
+        swapper = Swapper(build.make_watched(config, plan, config.models.routes), scorer)
         swapper.start(config.models.poll_ms)
         stack.callback(swapper.stop)
         models = ServedModels(scorer.routes)
@@ -126,16 +125,6 @@ def make_gate(config: Config, settings: ApiSettings, *, insecure: bool) -> Gate:
         tokens=tokens,
         insecure=insecure,
         limiter=RateLimiter(settings.rate_per_second, settings.burst, time.monotonic),
-    )
-
-
-def _watched(config: Config, scorer: Scorer) -> Watched:
-    return Watched(
-        registry=Registry(config.resolve(config.models.registry)),
-        routes=config.models.routes,
-        trust=build.make_trust(config),
-        plan=scorer.plan,
-        policy_file=config.resolve(config.policy.file),
     )
 
 
