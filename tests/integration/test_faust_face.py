@@ -66,3 +66,21 @@ def test_the_same_decisions_as_the_worker(tmp_path: Path, kafka: str, redis_url:
         found = decided(by_faust, EVENTS, process)
     assert found == expected
     assert any(one["alert"] for one in expected.values())
+
+
+def test_an_edited_policy_is_taken_up(tmp_path: Path, kafka: str, redis_url: str) -> None:
+    project = Project(tmp_path, kafka, redis_url)
+    sent = messages(project)
+    file = project.folder / "policy.toml"
+    with faust(project) as process:
+        project.produce(sent[:1])
+        (first,) = project.read("decisions", 1, process)
+        file.write_text(file.read_text() + "\n# edited\n")
+        for number in range(1, EVENTS):
+            project.produce(sent[number : number + 1])
+            records = project.read("decisions", number + 1, process)
+            policies = {json.loads(one.value() or b"{}")["policy"] for one in records}
+            if len(policies) == 2:
+                break
+    assert len(policies) == 2
+    assert json.loads(first.value() or b"{}")["policy"] in policies
