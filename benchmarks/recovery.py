@@ -66,6 +66,7 @@ def measure(kafka: KafkaServer, redis: RedisServer, keys: int, delivery: str) ->
             world.produce([next(source) for _ in range(5_000)])
             begun = time.monotonic()
             workers[0].signal(signal.SIGKILL)
+            world.produce([next(source) for _ in range(5_000)])
             world.wait_until_done(PATIENCE)
             crash = time.monotonic() - begun
             with redis.client() as client:
