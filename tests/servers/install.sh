@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs the servers that the tests start: Apache Kafka's jars (Maven, into a cache) and redis-server, Java
-# and Maven by apt where they are absent. Quick when all is there.
+# Installs what the tests start: Apache Kafka's jars (Maven, into a cache), and redis-server, Java, Maven and Chromium
+# (which looks at reports) by apt where they are absent. Quick when all is there.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -8,6 +8,7 @@ missing=()
 command -v redis-server >/dev/null || missing+=(redis-server)
 command -v java >/dev/null || missing+=(openjdk-17-jre-headless)
 command -v mvn >/dev/null || missing+=(maven)
+command -v chromium >/dev/null || missing+=(chromium)
 if ((${#missing[@]})); then
     if [[ $(id -u) == 0 ]]; then as_root=(); else as_root=(sudo -n); fi
     echo "installing ${missing[*]}"
