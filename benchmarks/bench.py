@@ -80,7 +80,7 @@ def latency(where: measure.Servers, job: build.Job, speed: dict[str, float], sec
     rows = []
     for entry in riskstream.RISKSTREAM:
         half = speed.get(entry.name, 20_000.0) / 2
-        long = min(seconds, MOST_EVENTS / half)
+        long = min(seconds, MOST_EVENTS / half - measure.LATENCY_SETTLE_S)
         loads = (
             measure.Load(half, long, LATENCY_WARM, every_event=False),
             measure.Load(200.0, seconds),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -30,6 +29,7 @@ from stream.kafka.decision_log import DecisionLog
 from stream.metrics import Metrics
 from stream.scorer import Scorer
 from stream.swap import Swapper
+from stream.warm_up import warm_up
 
 
 def run_api(config_file: Path, *, host: str | None, port: int | None, insecure: bool) -> int:
@@ -41,8 +41,6 @@ def run_api(config_file: Path, *, host: str | None, port: int | None, insecure: 
     )
     check_tls(config, settings)
     app = make_app(config, settings, insecure=insecure)
-    gc.collect()
-    gc.freeze()  # what was loaded stays: looking through it again takes tens of milliseconds each time
     uvicorn.run(
         app,
         host=settings.host,
@@ -64,6 +62,7 @@ def make_app(config: Config, settings: ApiSettings, *, insecure: bool) -> FastAP
         check_insecure(settings.host)
     gate = make_gate(config, settings, insecure=insecure)
     plan = build.make_plan(config)
+    warm_up(plan, config.worker.shards)
     with ExitStack() as stack:
         store = build.make_store(config)
         stack.callback(store.close)

@@ -6,6 +6,7 @@ PROTOCOL numbers are those of docs/concepts/protocol/rules.md.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
@@ -83,8 +84,9 @@ class InputConsumer:
     """Consumes from given offsets; never lets librdkafka choose one."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
-        self.client = Consumer(dict(settings))
+        self.client = Consumer({**settings, "on_commit": self._answered})
         self._cursors: dict[Place, int] = {}
+        self._asked: tuple[set[tuple[str, int, int]], Future[None]] | None = None
         self.rebalances = 0
 
     def start_at(self, offsets: Mapping[Place, int]) -> None:
@@ -221,9 +223,35 @@ class InputConsumer:
             if one.error is not None:
                 raise sort(kafka_error(one.error), "committing offsets")
 
+    def commit_soon(self, offsets: list[TopicPartition]) -> Future[None]:
+        """Begin to commit outside of a transaction; the answer comes while `fetch` runs. One at a time."""
+        answer: Future[None] = Future()
+        self._asked = _named(offsets), answer
+        try:
+            self.client.commit(offsets=offsets, asynchronous=True)
+        except KafkaException as error:
+            raise sort(error, "committing offsets") from error
+        return answer
+
+    def _answered(self, error: KafkaError | None, offsets: list[TopicPartition]) -> None:
+        asked = self._asked
+        if asked is None or asked[0] != _named(offsets):  # one that was given up
+            return
+        self._asked = None
+        wrong = [error, *(one.error for one in offsets)]
+        failure = next((one for one in wrong if one is not None), None)
+        if failure is None:
+            asked[1].set_result(None)
+        else:
+            asked[1].set_exception(sort(kafka_error(failure), "committing offsets"))
+
     def close(self) -> None:
         """Leave the group; rebalance callbacks may run."""
         self.client.close()
+
+
+def _named(offsets: list[TopicPartition]) -> set[tuple[str, int, int]]:
+    return {(one.topic, one.partition, one.offset) for one in offsets}
 
 
 def _stretches(messages: list[Any]) -> Iterator[tuple[Place, list[Any]]]:

@@ -1,6 +1,6 @@
 """The unit of work under way beside the thread that consumes, and what is delivered but not yet committed.
 
-submit -> join: its results are with Kafka -> settle: its offsets are too, and state may be flushed
+submit -> join: its results are with Kafka -> settle_soon -> reap: its offsets are too, and state may be flushed
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ class Lane:
         self._running: Future[float] | None = None
         self._unit: Unit | None = None
         self._offsets: dict[Place, TopicPartition] = {}
+        self._finishing: tuple[Future[None], list[TopicPartition]] | None = None
         self._settled_at = 0.0
 
     @property
@@ -50,7 +51,12 @@ class Lane:
     @property
     def settled(self) -> bool:
         """Whether nothing is under way or waits for its commit."""
-        return self._running is None and not self._offsets
+        return self._running is None and not self._offsets and self._finishing is None
+
+    @property
+    def finishing(self) -> bool:
+        """Whether a commit is under way: until it is reaped nothing is staged, for it would tell of less."""
+        return self._finishing is not None
 
     @property
     def due(self) -> bool:
@@ -77,20 +83,41 @@ class Lane:
         self._offsets.update({(one.topic, one.partition): one for one in unit.offsets})
         self._delivered(unit, seconds)
 
-    def settle(self) -> None:
-        """Commit what was delivered; afterwards nothing is."""
-        offsets = list(self._offsets.values())
-        if not offsets:
+    def settle_soon(self) -> None:
+        """Begin to commit what was delivered, unless such a commit is under way; `reap` is told of its end."""
+        if self._finishing is not None or not self._offsets:
             return
-        self._delivery.finish(offsets)
-        self._settled_at = time.monotonic()
+        offsets = list(self._offsets.values())
         self._offsets.clear()
+        self._settled_at = time.monotonic()
+        self._finishing = self._delivery.finish_soon(offsets), offsets
+
+    def reap(self) -> None:
+        """Take the answer of the commit under way, if it is there; raises what kept it from being done."""
+        if self._finishing is None or not self._finishing[0].done():
+            return
+        (answer, offsets), self._finishing = self._finishing, None
+        answer.result()
         self._committed(offsets)
+
+    def settle(self) -> bool:
+        """Commit what was delivered and wait. False, and `committed` is not told, beside a commit under way: should
+        the client send that one again, it would come last and Kafka would know less than was told.
+        """
+        self.reap()
+        offsets, sure = list(self._offsets.values()), self._finishing is None
+        if offsets:
+            self._delivery.finish(offsets)
+            self._offsets.clear()
+            if sure:
+                self._committed(offsets)
+        return sure
 
     def abandon(self) -> None:
         """Wait for the unit of work under way, whatever comes of it, and forget what was not committed."""
         running, self._running, self._unit = self._running, None, None
         self._offsets.clear()
+        self._finishing = None
         if running is not None:
             running.exception()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from typing import Any, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
@@ -32,9 +33,9 @@ _NO_RETURN_AFTER = 2 * _STEP_TIMEOUT
 class Delivery(Protocol):
     """Brings one unit of work's outputs and offsets to Kafka. Used by one thread at a time.
 
-    `deliver` may run beside the thread that consumes; `finish` follows it in that thread, because the client lets
-    no other call to a consumer in while one is in `consume`, or in a rebalance callback. `settle_every` is how many
-    seconds of delivered units one `finish` may wait to cover.
+    `deliver` may run beside the thread that consumes; `finish` and `finish_soon` follow it in that thread, because
+    the client lets no other call to a consumer in while one is in `consume`, or in a rebalance callback.
+    `settle_every` is how many seconds of delivered units one of them may wait to cover.
     """
 
     @property
@@ -55,6 +56,10 @@ class Delivery(Protocol):
 
     def finish(self, offsets: list[TopicPartition]) -> None:
         """Outputs and offsets are both committed when this returns; errors as in `deliver`."""
+        ...
+
+    def finish_soon(self, offsets: list[TopicPartition]) -> Future[None]:
+        """As `finish`, without waiting: the answer comes at once or while the consumer consumes."""
         ...
 
     def reset(self) -> None:
@@ -129,6 +134,13 @@ class ExactlyOnce:
     def finish(self, offsets: list[TopicPartition]) -> None:
         """See Delivery; the transaction held the offsets."""
 
+    def finish_soon(self, offsets: list[TopicPartition]) -> Future[None]:
+        """See Delivery."""
+        del offsets  # the transaction held them
+        answer: Future[None] = Future()
+        answer.set_result(None)
+        return answer
+
     def reset(self) -> None:
         """Abort if the client can, else a new producer (PROTOCOL 2.5)."""
         if self._producer is not None and not self._open:
@@ -194,6 +206,13 @@ class AtLeastOnce:
         point("before_send_offsets")
         self._consumer.commit(offsets)
         point("after_commit")
+
+    def finish_soon(self, offsets: list[TopicPartition]) -> Future[None]:
+        """See Delivery. A broker answers a commit after several milliseconds, and events would wait for it."""
+        point("before_send_offsets")
+        answer = self._consumer.commit_soon(offsets)
+        answer.add_done_callback(lambda _: point("after_commit"))
+        return answer
 
     def reset(self) -> None:
         """See Delivery."""

@@ -29,10 +29,10 @@ from stream.kafka.progress import Progress
 from stream.kafka.rebalance import Assignment
 from stream.kafka.sequencer import Sequencer
 from stream.kafka.unit import Decoded, Decoder, Unit
-from stream.kafka.warm_up import warm_up
 from stream.logs import logger
 from stream.metrics import Metrics
 from stream.scorer import Scorer
+from stream.warm_up import warm_up
 
 _log = logger("worker")
 _IDLE = 0.1
@@ -114,9 +114,12 @@ class Worker:
         _log.info("started", delivery=self._settings.delivery, ordinal=self._settings.ordinal)
 
     def _drain(self) -> None:
+        end = time.monotonic() + _DRAIN_SECONDS
         self._lane.join()
-        self._lane.settle()
-        done = self._flusher.flush_now(_DRAIN_SECONDS)
+        while self._lane.finishing and time.monotonic() < end:
+            self._poll_ahead(_QUIET)
+            self._lane.reap()
+        done = self._lane.settle() and self._flusher.flush_now(_DRAIN_SECONDS)
         _log.info("stopped", events=self.progress.events, alerts=self.progress.alerts, flushed=done)
 
     # -- the loop ------------------------------------------------------------------------------
@@ -167,8 +170,8 @@ class Worker:
         try:
             if kind == "revoked":
                 self._lane.join()
-                self._lane.settle()
-                self._flusher.flush_now(_REVOKE_FLUSH_SECONDS)
+                if self._lane.settle():
+                    self._flusher.flush_now(_REVOKE_FLUSH_SECONDS)
             else:
                 self._lane.abandon()
                 self._delivery.reset()
@@ -251,8 +254,10 @@ class Worker:
         point("after_consume")
         decoded, settled = self._in_order(fetched)
         self._lane.join()
+        self._lane.reap()
         if self._lane.due or self._state.staging:
-            self._lane.settle()
+            self._lane.settle_soon()
+            self._lane.reap()
         self._hold_back()
         if decoded is None or self._assignment.fresh or not self._live:
             if self._lane.settled:
@@ -270,7 +275,8 @@ class Worker:
             {place: (reached.offset, reached.leader_epoch) for place, reached in settled.items()}
         )
         self._lane.submit(unit, metadata)
-        self._state.stage()
+        if not self._lane.finishing:
+            self._state.stage()
 
     def _in_order(self, fetched: Fetched) -> tuple[Decoded | None, Mapping[Place, Reached]]:
         """What may be scored now, and how far that goes; the rest waits for slower partitions."""

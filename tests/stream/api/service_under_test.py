@@ -118,7 +118,7 @@ def process(
     with (folder / "service.log").open("wb") as log:
         server = subprocess.Popen([*command, "--port", str(port)], stdout=log, stderr=log)
     try:
-        wait_until(lambda: listens(port), 60, "the service to start")
+        wait_until(lambda: listens(port), 120, "the service to start")
         yield port, server, tokens
     finally:
         server.terminate()

@@ -1,6 +1,7 @@
-"""Compiles the engine before a worker joins its group: on a new machine that takes a minute, later milliseconds.
+"""Compiles the engine before a worker joins its group or a service listens: on a new machine that takes a minute,
+later milliseconds.
 
-Inside a unit of work it would hold up the whole group.
+Inside a unit of work it would hold up the whole group; inside a request, whoever asks first.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def warm_up(plan: Plan, shards: int) -> None:
             ]
             engine.load(keys.entity, keys.slots, own, set(), 0)
     engine.fold(prepared)
-    # Compiled code and modules stay: the garbage collector need not look through them again.
+    # Compiled code and modules stay: looking through them again would take tens of milliseconds each time.
     gc.collect()
     gc.freeze()
 
