@@ -6,8 +6,12 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 KILLS ?= 200
 CHECKS ?= hole-* merged-*
+JOBS ?= 1
+TIMES ?= 10
+# Files of tests side by side, each job with its own broker; long ones first.
+SPREAD := $(if $(filter 1,$(JOBS)),,--numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder)
 
-.PHONY: help install demo test test-long check format bench bench-peers chaos handbook handbook-models loans \
+.PHONY: help install demo test test-long soak check format bench bench-peers chaos handbook handbook-models loans \
 	bench-backtest bench-http certify faust-agrees model-check schemas constraints servers clean
 
 help:  ## say what each target does
@@ -39,11 +43,15 @@ demo: $(VENV)/.demo  ## live alerts on this machine, no server needed; DEMO="--s
 servers: install  ## Apache Kafka's jars and redis-server, for the tests
 	bash tests/servers/install.sh
 
-test: servers  ## the whole suite on real Apache Kafka and Redis
-	$(PY) -m pytest -m "not long"
+test: servers  ## the whole suite on real Apache Kafka and Redis; JOBS=3 runs three files at a time
+	$(PY) -m pytest -m "not long" $(SPREAD)
 
 test-long: servers  ## what takes minutes: tests marked long
 	$(PY) -m pytest -m long
+
+soak: servers  ## the suite TIMES times in a row, to the first failure; JOBS as for test
+	for n in $$(seq $(TIMES)); do \
+		echo "run $$n of $(TIMES)"; CI=true $(PY) -m pytest -q -m "not long" $(SPREAD) || exit 1; done
 
 check: install  ## style, types, imports, docs
 	$(VENV)/bin/ruff check .

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import frozen_loop, scaling
-from benchmarks.harness import measure, report, riskstream, workers
+from benchmarks.harness import floor, measure, report, riskstream, workers
 from benchmarks.harness.latency import percentiles
 from benchmarks.harness.servers import servers
 from benchmarks.job import build
@@ -76,9 +76,12 @@ def _summary(name: str, runs: list[measure.Throughput], frozen: list[float]) -> 
 
 
 def latency(where: measure.Servers, job: build.Job, speed: dict[str, float], seconds: float) -> list[Row]:
-    """At half of each mode's throughput, and nearly idle (200 events/s, every event alerting)."""
+    """At half of each mode's throughput, and nearly idle (200 events/s, every event alerting).
+
+    Beside each, the floor: what broker, clients and this harness take alone, on the same cores.
+    """
     rows = []
-    for entry in riskstream.RISKSTREAM:
+    for entry, least in zip(riskstream.RISKSTREAM, floor.FLOOR, strict=True):
         half = speed.get(entry.name, 20_000.0) / 2
         long = min(seconds, MOST_EVENTS / half - measure.LATENCY_SETTLE_S)
         loads = (
@@ -87,9 +90,15 @@ def latency(where: measure.Servers, job: build.Job, speed: dict[str, float], sec
         )
         for load in loads:
             found = measure.latencies_ms(where, entry, job, load)
-            figures = percentiles(found.values) | riskstream.commit_ms(found.log)
+            floor_ms = percentiles(measure.latencies_ms(where, least, job, load).values)
+            figures = percentiles(found.values) | {
+                **riskstream.commit_ms(found.log),
+                "floor_p50_ms": floor_ms["p50_ms"],
+                "floor_p99_ms": floor_ms["p99_ms"],
+            }
             rows.append({"name": entry.name, "events_per_s": load.rate, **figures})
-            print(f"{entry.name} at {load.rate:,.0f}/s: p99 {figures['p99_ms']:.1f} ms", flush=True)
+            p99, alone = figures["p99_ms"], floor_ms["p99_ms"]
+            print(f"{entry.name} at {load.rate:,.0f}/s: p99 {p99:.1f} ms, floor {alone:.1f} ms", flush=True)
     return rows
 
 
