@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from features.batch import Bools, Floats, Ints
 from features.compiled import Scalar, inlined, lean, lean_released
+from features.prefetch import prefetch
 
 Words = NDArray[np.uint32]
 Bytes = NDArray[np.uint8]
@@ -896,6 +897,40 @@ def _result(kind: Scalar, f: Floats, i: Ints, g: Scalar, t: Scalar) -> Scalar:
     return g / n
 
 
+_FETCHED = 32
+
+
+@lean
+def fetch_entries(e: Entries, rows: Rows, r: Scalar) -> None:
+    """Have the newest events of a row fetched, and the place for one more."""
+    n = rows.n[r]
+    prefetch(e.bits, _at(rows, r, n))
+    prefetch(e.hid, _at(rows, r, n))
+    far: Scalar = min(n, _FETCHED)
+    for i in range(1, far + 1, 8):
+        x = _at(rows, r, n - i)
+        prefetch(e.t, x)
+        for c in range(e.v.shape[0]):
+            prefetch(e.v[c], x)
+
+
+@lean
+def _fetch_ahead(e: Entries, rows: Rows, heads: Ints, slot: Ints, n: Scalar) -> None:
+    """Have the memory of later events' rows fetched while this one is handled: keys come in any order."""
+    count = len(slot)
+    if n + 12 < count and slot[n + 12] >= 0:
+        prefetch(heads, slot[n + 12])
+    if n + 8 < count and slot[n + 8] >= 0:
+        r = heads[slot[n + 8]]
+        if r >= 0:
+            prefetch(rows.slot, r)
+            prefetch(rows.newest, r)
+    if n + 4 < count and slot[n + 4] >= 0:
+        r = heads[slot[n + 4]]
+        if r >= 0:
+            fetch_entries(e, rows, r)
+
+
 @lean_released
 def run(
     begin: Scalar,
@@ -936,6 +971,7 @@ def run(
     while ring < lay.capacity * 4:
         ring *= 2
     for n in range(begin, len(slot)):
+        _fetch_ahead(e, rows, heads, slot, n)
         if does_fold[n] and folds_in and is_full(e, rows, b, meta, 2 * ring):
             return n
         sl = slot[n]

@@ -22,11 +22,13 @@ from features.kernel import (
     _at,
     _chain,
     clear_fields,
+    fetch_entries,
     is_full,
     new_bucket,
     new_row,
     open_gap,
 )
+from features.prefetch import prefetch
 
 Words64 = NDArray[np.uint64]
 
@@ -311,6 +313,11 @@ def encode_rows(
     """Encode rows one after the other; `ends[j]` is where row `which[j]` ends."""
     p = 0
     for j in range(len(which)):
+        if j + 6 < len(which):
+            prefetch(rows.slot, which[j + 6])
+            prefetch(rows.newest, which[j + 6])
+        if j + 3 < len(which):
+            fetch_entries(e, rows, which[j + 3])
         p = encode_row(e, rows, b, which[j], out, p, scratch, tokens, accs, conditions, label, one)
         ends[j] = p
 
