@@ -9,7 +9,7 @@ from benchmarks.harness.measure import Servers
 from tests.servers.kafka_server import KafkaServer
 from tests.servers.redis_server import RedisServer
 
-BROKER = {"transaction.max.timeout.ms": "900000", "log.retention.ms": "-1"}
+BROKER = {"transaction.max.timeout.ms": "900000"}
 
 
 @contextmanager

@@ -39,6 +39,8 @@ PROPERTIES = {
     "log.index.size.max.bytes": "1048576",
     "log.cleaner.dedupe.buffer.size": "8388608",
     "num.recovery.threads.per.data.dir": "1",
+    # Events of tests are from the past: after five minutes a broker would begin to delete them.
+    "log.retention.ms": "-1",
 }
 
 
