@@ -96,8 +96,9 @@ class Replay:
             progress()
 
     def _begin(self, unit: Unit) -> None:
-        for place, committed in unit.holdings.items():
+        for place, committed in unit.holdings.items():  # before the session: its worker's cache is empty yet
             self._pass_over(place, committed)
+        self._order.hold(unit)
         mirror = self._mirrors.get(unit.worker)
         if mirror is None:
             one = self._material

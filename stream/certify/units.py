@@ -142,10 +142,13 @@ class Order:
             self.forced += 1
         if self._begins(chosen):
             self._open[chosen.worker] = chosen.session
-            self._held.update(dict.fromkeys(chosen.holdings, chosen.worker))
             return chosen, True
         self._pass(chosen)
         return chosen, False
+
+    def hold(self, unit: Unit) -> None:
+        """The session that begins with a unit holds its partitions from now on."""
+        self._held.update(dict.fromkeys(unit.holdings, unit.worker))
 
     def clear_until(self, place: Place) -> int | None:
         """The first offset of a partition that a unit still to come scores; None when none does."""

@@ -189,6 +189,28 @@ def test_a_lost_unit_of_work_and_an_untrue_stamp_are_named(
     assert found.causes["repeated"] == found.different == events
 
 
+def test_a_unit_lost_before_a_worker_took_its_partition_over_is_named(
+    bank: Bank, outputs: dict[str, list[RawMessage]]
+) -> None:
+    topic = f"{bank.name}-transactions"
+    entries = [journal.decode(message.value or b"") for message in outputs["journal"]]
+    units = sorted(range(len(entries)), key=lambda n: entries[n].scored)
+    began = next(n for n in units if entries[n].worker.endswith("-2") and entries[n].holdings)
+    held = {(one.topic, one.partition) for one in entries[began].holdings}
+    lost = max(
+        (n for n in units if not entries[n].holdings and entries[n].scored < entries[began].recovered),
+        key=lambda n: (
+            any(place in held for place in entries[n].places if place[0] == topic),
+            entries[n].scored,
+        ),
+    )
+    assert any(place in held for place in entries[lost].places)
+    copied = bank.copy([*outputs["journal"][:lost], *outputs["journal"][lost + 1 :]], "journal-before")
+    found = certify(Request(config=bank.settings("before.toml", journal=copied)))
+    assert found.causes["lost record"] == found.counts.missing > 0
+    assert set(found.causes) <= {"lost record", "after a lost record"}
+
+
 def test_a_changed_policy_and_a_replaced_model_are_named(bank: Bank) -> None:
     policy = bank.folder / "policy.toml"
     old = policy.with_name("old.toml")
