@@ -51,7 +51,7 @@ test-long: servers  ## what takes minutes: tests marked long
 
 soak: servers  ## the suite TIMES times in a row, to the first failure; JOBS as for test
 	for n in $$(seq $(TIMES)); do \
-		echo "run $$n of $(TIMES)"; CI=true $(PY) -m pytest -q -m "not long" $(SPREAD) || exit 1; done
+		echo "run $$n of $(TIMES)"; CI=true $(PY) -m pytest -q -x -m "not long" $(SPREAD) || exit 1; done
 
 check: install  ## style, types, imports, docs
 	$(VENV)/bin/ruff check .
