@@ -197,6 +197,11 @@ class Driver:
         self._world.wait_until_flushed(1, PATIENCE)
         self._flush_all()
 
+    def _calm(self) -> None:
+        """No fault: wait until all workers have joined, whose recovery could heal, and Redis holds all of it."""
+        wait_until(lambda: all(one.owns for one in self._workers), PATIENCE, "the workers to own partitions")
+        self._world.wait_until_flushed(len(self._messages), PATIENCE)
+
     def _flush_all(self) -> None:
         with self._redis.client() as client:
             client.flushall()

@@ -24,7 +24,8 @@ def test_twenty_kills_and_broken_servers_change_nothing(kafka_server: KafkaServe
 @pytest.mark.parametrize(
     ("broken", "faults", "noticed"),
     [
-        ("mark_check", ("redis_empty", "random_kill"), "state_different"),
+        # Once marks are written again, nothing is left that would say that rows were lost.
+        ("mark_check", ("calm", "redis_empty", "calm", "random_kill"), "state_different"),
         ("transaction", ("point:before_send_offsets",), "duplicated"),
         ("muted_replay", ("point:after_commit",), "state_different"),
     ],

@@ -102,9 +102,17 @@ class WorkerProcess:
     @property
     def started(self) -> bool:
         """Whether it said so; before that a SIGTERM may find no one who listens."""
+        return self._said(b'"event": "started"')
+
+    @property
+    def owns(self) -> bool:
+        """Whether it was ever given partitions."""
+        return self._said(b'"event": "assigned"')
+
+    def _said(self, words: bytes) -> bool:
         with self.log.open("rb") as lines:
             lines.seek(self._begins)
-            return b'"event": "started"' in lines.read()
+            return words in lines.read()
 
     def signal(self, number: signal.Signals) -> None:
         if self.running:

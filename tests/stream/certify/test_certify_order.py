@@ -45,7 +45,9 @@ class Written:
         out = []
         while (found := order.next()) is not None:
             unit, begins = found
-            if not begins:
+            if begins:
+                order.hold(unit)
+            else:
                 out += [(unit.worker, place, first) for place, (first, _) in unit.spans.items()]
         self.forced = order.forced
         return out
