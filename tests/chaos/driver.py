@@ -198,8 +198,8 @@ class Driver:
         self._flush_all()
 
     def _calm(self) -> None:
-        """No fault: wait until all workers have joined, whose recovery could heal, and Redis holds all of it."""
-        wait_until(lambda: all(one.owns for one in self._workers), PATIENCE, "the workers to own partitions")
+        """No fault: wait until all workers have joined and recovered, which could heal, and Redis holds all of it."""
+        wait_until(lambda: all(one.scores for one in self._workers), PATIENCE, "the workers to recover")
         self._world.wait_until_flushed(len(self._messages), PATIENCE)
 
     def _flush_all(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import signal
 import subprocess
@@ -102,17 +103,18 @@ class WorkerProcess:
     @property
     def started(self) -> bool:
         """Whether it said so; before that a SIGTERM may find no one who listens."""
-        return self._said(b'"event": "started"')
+        return b'"event": "started"' in self._said()
 
     @property
-    def owns(self) -> bool:
-        """Whether it was ever given partitions."""
-        return self._said(b'"event": "assigned"')
+    def scores(self) -> bool:
+        """Whether it has recovered the partitions that it was given last."""
+        steps = re.findall(rb'"event": "(assigned|revoked|lost|recovered|replayed)"', self._said())
+        return bool(steps) and steps[-1] in (b"recovered", b"replayed")
 
-    def _said(self, words: bytes) -> bool:
+    def _said(self) -> bytes:
         with self.log.open("rb") as lines:
             lines.seek(self._begins)
-            return words in lines.read()
+            return lines.read()
 
     def signal(self, number: signal.Signals) -> None:
         if self.running:
