@@ -63,7 +63,7 @@ class Face:
             lambda: time.time_ns() // 1_000_000,
         )
         self._state.claim(preflight.manifest(plan, config.kafka.group_id, worker.shards, counts))
-        self._flusher = Flusher(self._state, self._store, worker.flush_interval_ms / 1000)
+        self._flusher = Flusher(self._state, self._store, worker.flush_interval_ms / 1000, worker.shards)
         room = preflight.message_room(config.topics.dead_letters)
         self._desk = Desk(self._scorer, self._state, self._decoders, config.topics, room)
         self._flusher.start()

@@ -54,7 +54,7 @@ def connect(
     except StoreUnavailable as error:
         raise ConfigurationError(f"redis.url: {error}. Start Redis, or correct the setting.") from error
     consumer, delivery = _clients(config)
-    flusher = Flusher(state, store, worker.flush_interval_ms / 1000, point)
+    flusher = Flusher(state, store, worker.flush_interval_ms / 1000, worker.shards, point)
     try:
         delivery.open()
         flusher.start()
