@@ -9,7 +9,7 @@ column counts. Nothing but the graph is read: no custom operators, no pickles, n
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,12 @@ from onnxruntime import InferenceSession, SessionOptions, set_default_logger_sev
 from features.batch import Floats
 from models.base import ModelInputs
 from models.errors import BundleRefused
+from models.formats.graph_parts import Parts, Trees, take_apart
 from models.manifest import Manifest
 
 Feed = Callable[[ModelInputs], NDArray[Any]]
+Values = dict[str, NDArray[Any]]
+"""Inputs, results of stages and outputs by name."""
 
 _NUMBERS = {
     "tensor(float)": np.float32,
@@ -29,23 +32,86 @@ _NUMBERS = {
     "tensor(int32)": np.int32,
 }
 _FATAL_ONLY = 4
+_PROBES = 512
 
 
 class OnnxGraph:
-    """One graph, ready to run; `run` may be called from several threads."""
+    """One graph, ready to run; `run` may be called from several threads.
+
+    Tree ensembles in it are walked by `models.formats.forest` where that gives the runtime's results bit for bit, which
+    is tried on each at load; all else, and every graph of another form, is the runtime's.
+    """
 
     def __init__(self, data: bytes, manifest: Manifest, place: str) -> None:
-        self._session = _open(data, place)
-        self._feeds = _feeds(self._session, manifest, place)
-        self._output = _output(self._session, manifest, place)
+        session = _open(data, place)
+        self._feeds = _feeds(session, manifest, place)
+        self._output = _output(session, manifest, place)
+        parts = take_apart(data, self._output, len(manifest.numeric))
+        self._stages: list[_Stage] = [_Session(session, [self._output])]
+        if parts is not None and all(_walks_alike(trees, place) for trees in parts.trees):
+            self._stages = _stages(parts, self._output, place)
 
     def run(self, inputs: ModelInputs) -> Floats:
         """float64[n]: the probability of the bad outcome."""
         if not len(inputs):
             return np.empty(0, dtype=np.float64)
-        feed = {name: make(inputs) for name, make in self._feeds.items()}
-        raw = np.asarray(self._session.run([self._output], feed)[0], dtype=np.float64)
+        values = {name: make(inputs) for name, make in self._feeds.items()}
+        for stage in self._stages:
+            stage.add(values)
+        raw = np.asarray(values[self._output], dtype=np.float64)
         return raw if raw.ndim == 1 else raw.reshape(len(inputs), -1)[:, -1]
+
+
+class _Stage(Protocol):
+    """Adds to the values that are known by name."""
+
+    def add(self, values: Values) -> None:
+        """Compute and add this stage's results."""
+        ...
+
+
+class _Session:
+    """A graph run by ONNX Runtime."""
+
+    def __init__(self, session: Any, outputs: list[str]) -> None:
+        self._session = session
+        self._inputs = [one.name for one in session.get_inputs()]
+        self._outputs = outputs
+
+    def add(self, values: Values) -> None:
+        """See _Stage."""
+        found = self._session.run(self._outputs, {name: values[name] for name in self._inputs})
+        values.update(zip(self._outputs, found, strict=True))
+
+
+class _Walk:
+    """Trees walked here."""
+
+    def __init__(self, trees: Trees) -> None:
+        self._trees = trees
+
+    def add(self, values: Values) -> None:
+        """See _Stage."""
+        values[self._trees.result] = self._trees.forest.run(values[self._trees.source])
+
+
+def _walks_alike(trees: Trees, place: str) -> bool:
+    """Whether walking gives what the runtime gives, to the bit: at thresholds, beside them, with missing values."""
+    rows = trees.forest.probes(_PROBES)
+    theirs = _open(trees.alone, place).run([trees.result], {trees.source: rows})[0]
+    return bool(np.array_equal(theirs, trees.forest.run(rows)))
+
+
+def _stages(parts: Parts, output: str, place: str) -> list[_Stage]:
+    stages: list[_Stage] = [_Walk(trees) for trees in parts.trees]
+    if parts.before is not None:
+        wanted = sorted({trees.source for trees in parts.trees})
+        session = _open(parts.before, place)
+        made = [one.name for one in session.get_outputs()]
+        stages.insert(0, _Session(session, [name for name in wanted if name in made]))
+    if parts.after is not None:
+        stages.append(_Session(_open(parts.after, place), [output]))
+    return stages
 
 
 def _open(data: bytes, place: str) -> Any:

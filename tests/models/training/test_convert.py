@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from models.base import ModelInputs
-from models.formats.onnx_model import OnnxGraph
+from models.formats.onnx_model import OnnxGraph, _open, _Walk
 from models.manifest import Manifest
 from models.training.algorithms import Trained, fit_member
 from models.training.convert import INPUT, OUTPUT, to_onnx
@@ -27,7 +27,7 @@ ALGORITHMS = {
 }
 
 
-def run_graph(trained: Trained, data: Dataset, inputs: ModelInputs) -> np.ndarray:
+def open_graph(trained: Trained, data: Dataset) -> OnnxGraph:
     manifest = Manifest(
         name="m",
         version="1",
@@ -41,7 +41,11 @@ def run_graph(trained: Trained, data: Dataset, inputs: ModelInputs) -> np.ndarra
         input=INPUT,
         output=OUTPUT,
     )
-    return OnnxGraph(to_onnx(trained), manifest, "test").run(inputs)
+    return OnnxGraph(to_onnx(trained), manifest, "test")
+
+
+def run_graph(trained: Trained, data: Dataset, inputs: ModelInputs) -> np.ndarray:
+    return open_graph(trained, data).run(inputs)
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +88,18 @@ def test_missing_and_unseen_values_are_scored_alike(name, seen):
     score = run_graph(trained, seen, inputs)
     assert np.abs(score - trained.predict(inputs)).max() <= 1e-6
     assert np.isfinite(score).all()
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_trees_are_walked_and_change_nothing(name, seen, unseen):
+    trained = fit_plain(TrainSettings(models=ALGORITHMS), ALGORITHMS[name], seen)
+    graph = open_graph(trained, seen)
+    walks = [stage for stage in graph._stages if isinstance(stage, _Walk)]
+    assert len(walks) == {"logistic": 0, "blend": 2}.get(name, 1)
+    score = graph.run(unseen.inputs)
+    session = _open(to_onnx(trained), "test")
+    alone = session.run([OUTPUT], {name: make(unseen.inputs) for name, make in graph._feeds.items()})[0]
+    assert np.array_equal(score, alone)
 
 
 def test_the_same_model_gives_the_same_bytes(seen):
