@@ -50,6 +50,12 @@ class SourceBatch:
     def __len__(self) -> int:
         return len(self.event_time)
 
+    @property
+    def partitions(self) -> list[int]:
+        """The different partitions, ascending."""
+        found: list[int] = np.flatnonzero(np.bincount(self.partition)).tolist()
+        return found
+
 
 @dataclass(slots=True)
 class MicroBatch:

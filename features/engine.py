@@ -18,7 +18,7 @@ from features.expressions import Conditions
 from features.group_state import GroupState, Outputs
 from features.hashing import hash_column, hash_strings
 from features.key_texts import key_texts
-from features.keys import KeyTable
+from features.keys import KeyTable, distinct
 from features.plan import Group, Plan
 from features.prepared import (
     DirtyRun,
@@ -65,7 +65,7 @@ class FeatureEngine:
         keys = {}
         for entity, table in self._keys.items():
             found = [part.slots[entity] for part in parts.values() if entity in part.slots]
-            slots = np.unique(np.concatenate(found)) if found else np.zeros(0, np.int64)
+            slots = distinct(np.concatenate(found)) if found else np.zeros(0, np.int64)
             keys[entity] = slots[slots >= 0]
             table.used[keys[entity]] = self._batch_number
             for state in self._groups:
@@ -179,8 +179,7 @@ class FeatureEngine:
         return {name: sheet.matrix(self._texts) for name, sheet in out.items()}
 
     def _run_group(self, state: GroupState, made: Pass, out: dict[str, Sheet], folds: bool) -> None:
-        readers = np.unique(made.reader)
-        present = [self._readers[one] for one in readers.tolist() if one >= 0]
+        present = [name for place, name in enumerate(self._readers) if (made.reader == place).any()]
         if len(present) <= 1:
             self._call(state, made, out, present[0] if present else None, folds)
             return
@@ -202,7 +201,7 @@ class FeatureEngine:
         parts = np.zeros(0, np.int64)
         # PROTOCOL 6.2: stamps of every slice but the event's own, which its offset tells.
         if folds and (group.label or not group.partition_local):
-            state.parts.update(np.unique(made.part[made.folds]).tolist())
+            state.parts.update(np.flatnonzero(np.bincount(made.part[made.folds])).tolist())
         if sheet is not None and not (group.partition_local and group.source == name):
             parts = np.array(sorted(state.parts), np.int64)
         stamps = np.full((len(sheet.batch) if sheet else 0, len(parts)), -1, np.int64)

@@ -57,7 +57,7 @@ class Budgets:
 
     def _fresh(self, features: FeatureMatrix, remember: bool) -> Bools:
         fresh: NDArray[np.bool_] = np.ones(len(features), dtype=np.bool_)
-        for partition in np.unique(features.batch.partition).tolist():
+        for partition in features.batch.partitions:
             mine = features.batch.partition == partition
             offsets = features.batch.offset[mine]
             fresh[mine] = offsets >= self._next.get(partition, 0)

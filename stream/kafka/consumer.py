@@ -11,13 +11,15 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from features.errors import FatalError, RetriableError
 from stream.codecs.messages import RawBatch
 from stream.kafka.client_errors import kafka_error, sort
 from stream.logs import logger
 
+# A message that came without error has a topic, a partition and an offset, which its type does not say.
+_MESSAGE: Any = Message
 Place = tuple[str, int]
 """A topic and a partition of it."""
 
@@ -255,18 +257,23 @@ def _named(offsets: list[TopicPartition]) -> set[tuple[str, int, int]]:
 
 
 def _stretches(messages: list[Any]) -> Iterator[tuple[Place, list[Any]]]:
-    """Neighbours of one topic and partition; offsets rise inside of each."""
+    """Neighbours of one topic and partition; offsets rise inside of each. Usually all messages are."""
+    topics, partitions = list(map(_MESSAGE.topic, messages)), list(map(_MESSAGE.partition, messages))
+    if topics.count(topics[0]) == partitions.count(partitions[0]) == len(messages):
+        yield (topics[0], partitions[0]), messages
+        return
     start = 0
-    for place, run in groupby([(message.topic(), message.partition()) for message in messages]):
+    for place, run in groupby(zip(topics, partitions, strict=True)):
         end = start + sum(1 for _ in run)
         yield place, messages[start:end]
         start = end
 
 
 def _append(batch: RawBatch, messages: list[Any]) -> None:
+    # A method mapped over messages costs half of what calling it in a comprehension does.
     batch.partitions += [messages[0].partition()] * len(messages)
-    batch.offsets += [message.offset() for message in messages]
-    batch.timestamps_ms += [message.timestamp()[1] for message in messages]
-    batch.keys += [message.key() for message in messages]
-    batch.values += [message.value() for message in messages]
-    batch.headers += [message.headers() for message in messages]
+    batch.offsets += map(_MESSAGE.offset, messages)
+    batch.timestamps_ms += [moment for _, moment in map(_MESSAGE.timestamp, messages)]
+    batch.keys += map(_MESSAGE.key, messages)
+    batch.values += map(_MESSAGE.value, messages)
+    batch.headers += map(_MESSAGE.headers, messages)

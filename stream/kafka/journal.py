@@ -137,7 +137,7 @@ def runs_of(batch: MicroBatch) -> tuple[tuple[tuple[str, int], ...], tuple[int, 
         return (), ()
     places: dict[tuple[str, int], int] = {}
     for part in batch.parts:
-        for number in np.unique(part.partition).tolist():
+        for number in part.partitions:
             places.setdefault((part.source.topic, number), len(places))
     where = np.concatenate(
         [_places_of(part.source.topic, part.partition.astype(np.int64), places) for part in batch.parts]

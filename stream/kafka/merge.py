@@ -58,7 +58,7 @@ def _order(parts: Sequence[SourceBatch], floors: Floors) -> Ints:
 def reached(part: SourceBatch, floors: Floors = _NONE) -> Ints:
     """The newest event time in an event's partition up to it: never falls, so offset order holds."""
     out = np.empty(len(part), dtype=np.int64)
-    for partition in np.unique(part.partition).tolist():
+    for partition in part.partitions:
         own = part.partition == partition
         out[own] = np.maximum.accumulate(part.event_time[own])
         floor = floors.get((part.source.topic, partition))

@@ -65,7 +65,7 @@ class Sequencer:
         for part in parts:
             if not len(part):
                 continue
-            for number in np.unique(part.partition).tolist():
+            for number in part.partitions:
                 place = (part.source.topic, number)
                 newest = int(part.event_time[part.partition == number].max())
                 self._newest[place] = max(self._newest.get(place, _UNKNOWN), newest)
@@ -106,7 +106,7 @@ class Sequencer:
     def _settle(self, batch: MicroBatch) -> None:
         """Remember how far each partition has come: a late event of the next batch takes its place after that."""
         for part in batch.parts:
-            for number in np.unique(part.partition).tolist():
+            for number in part.partitions:
                 place = (part.source.topic, number)
                 newest = int(part.event_time[part.partition == number].max())
                 self._settled[place] = max(self._settled.get(place, _UNKNOWN), newest)
@@ -145,7 +145,7 @@ class Sequencer:
     def _first_held(self) -> dict[Place, int]:
         first: dict[Place, int] = {}
         for part in self._held.values():
-            for number in np.unique(part.partition).tolist():
+            for number in part.partitions:
                 first[part.source.topic, number] = int(part.offset[part.partition == number].min())
         return first
 
