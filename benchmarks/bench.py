@@ -30,7 +30,7 @@ LATENCY_WARM = 60_000
 MOST_EVENTS = 290_000
 RATES = (10_000.0, 25_000.0)
 # Rates tried in turn for what can be sustained: where alerts still come within this time at the end.
-TRIED = tuple(float(rate) for rate in range(20_000, 80_001, 5_000))
+TRIED = tuple(float(rate) for rate in range(20_000, 90_001, 10_000))
 TRIED_SECONDS = 4.0
 KEPT_UP_MS = 200.0
 
