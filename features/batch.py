@@ -52,8 +52,10 @@ class SourceBatch:
 
     @property
     def partitions(self) -> list[int]:
-        """The different partitions, ascending."""
-        found: list[int] = np.flatnonzero(np.bincount(self.partition)).tolist()
+        """The different partitions, ascending; usually there is one."""
+        if len(self) and (self.partition == self.partition[0]).all():
+            return [int(self.partition[0])]
+        found: list[int] = np.unique(self.partition).tolist()
         return found
 
 

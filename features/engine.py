@@ -31,7 +31,7 @@ from features.prepared import (
     reorder,
 )
 from features.row_texts import split_texts, with_texts
-from features.sheets import NO_OUTPUTS, Sheet, features_of
+from features.sheets import NO_OUTPUTS, Heading, Sheet, features_of
 
 
 class FeatureEngine:
@@ -48,6 +48,7 @@ class FeatureEngine:
             group.index: Conditions(plan.sources[group.source], group.conditions) for group in plan.groups
         }
         self._readers = list(plan.readers)
+        self._headings = {name: Heading(plan, name) for name in self._readers}
         self._outputs = {
             (group.index, name): Outputs(state.layout, features_of(plan, name, group))
             for group, state in zip(plan.groups, self._groups, strict=True)
@@ -168,9 +169,9 @@ class FeatureEngine:
 
     def _run(self, prepared: Prepared, *, folds: bool) -> dict[str, FeatureMatrix]:
         out = {
-            name: Sheet(self.plan, name, part.batch)
+            name: Sheet(self._headings[name], part.batch)
             for name, part in prepared.parts.items()
-            if name in self._readers
+            if name in self._headings
         }
         for state in self._groups:
             made = prepared.passes[state.group.index]
@@ -201,7 +202,7 @@ class FeatureEngine:
         parts = np.zeros(0, np.int64)
         # PROTOCOL 6.2: stamps of every slice but the event's own, which its offset tells.
         if folds and (group.label or not group.partition_local):
-            state.parts.update(np.flatnonzero(np.bincount(made.part[made.folds])).tolist())
+            state.parts.update(np.unique(made.part[made.folds]).tolist())
         if sheet is not None and not (group.partition_local and group.source == name):
             parts = np.array(sorted(state.parts), np.int64)
         stamps = np.full((len(sheet.batch) if sheet else 0, len(parts)), -1, np.int64)

@@ -10,16 +10,23 @@ from features.batch import FeatureMatrix, SliceStamps, SourceBatch, Strings
 from features.plan import Feature, Group, Plan
 
 
+class Heading:
+    """What all sheets of one source share: names of numbers and of texts, and values where nothing is known."""
+
+    def __init__(self, plan: Plan, name: str) -> None:
+        features = plan.readers[name].features
+        self.names = tuple(f.name for f in features if not f.text)
+        self.texts = tuple(f.name for f in features if f.text)
+        self.fills = np.array([f.fill for f in features if not f.text], np.float64)
+
+
 class Sheet:
     """Results of one source under way."""
 
-    def __init__(self, plan: Plan, name: str, batch: SourceBatch) -> None:
-        reader = plan.readers[name]
+    def __init__(self, heading: Heading, batch: SourceBatch) -> None:
         self.batch = batch
-        self.names = tuple(f.name for f in reader.features if not f.text)
-        self.texts = tuple(f.name for f in reader.features if f.text)
-        fills = np.array([f.fill for f in reader.features if not f.text], np.float64)
-        self.values = np.tile(fills, (len(batch), 1))
+        self.names, self.texts = heading.names, heading.texts
+        self.values = np.tile(heading.fills, (len(batch), 1))
         self.tokens = np.zeros((len(batch), len(self.texts)), np.int64)
         self.duplicate = np.zeros(len(batch), np.bool_)
         self.late = np.zeros(len(batch), np.bool_)

@@ -44,8 +44,10 @@ class SourceDecider:
         decision[released] = APPROVE
         _apply_rules(decision, outcome)
         rows = np.flatnonzero(decision)
-        explained = reasons.explain(features, score, rows, model)
-        told = self._reasons(decision, rows, explained, outcome)
+        told: dict[int, tuple[Reason, ...]] = {}
+        if len(rows):
+            explained = reasons.explain(features, score, rows, model)
+            told = self._reasons(decision, rows, explained, outcome)
         suppressed = self._suppress(features, decision, rows, remember)
         return Decisions(
             features=features,

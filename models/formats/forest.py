@@ -51,8 +51,13 @@ class Forest:
     positive: bool
 
     def run(self, rows: Singles) -> Singles:
-        """float32[n, 2] of a classifier, else float32[n, 1], for float32[n, F]; NaN is a missing value."""
+        """float32[n, 2] of a classifier, else float32[n, 1], for float32[n, F]; NaN is a missing value.
+
+        ValueError when the rows have fewer features than the trees ask for.
+        """
         n, width = rows.shape
+        if width < self.features:
+            raise ValueError(f"the trees ask for {self.features} features, the rows have {width}")
         whole = np.zeros((-(-n // _ROWS) * _ROWS, width), np.float32)
         whole[:n] = rows
         sums = np.zeros(len(whole), np.float32)
@@ -82,22 +87,24 @@ class Forest:
         return rows
 
 
-def read_forest(kind: str, attributes: Mapping[str, bytes], features: int) -> Forest | None:
+def read_forest(kind: str, attributes: Mapping[str, bytes]) -> Forest | None:
     """The forest of a `TreeEnsembleClassifier` or `TreeEnsembleRegressor` node; None for one of another form.
 
     Taken are sums of trees with one result and `<=` or `<` in every node. `attributes` are the node's, as bytes.
     """
     binary = kind == "TreeEnsembleClassifier"
-    if not _is_plain_sum(attributes, binary) or not 0 < features < 1 << _FEATURE_BITS:
+    if not _is_plain_sum(attributes, binary):
         return None
     nodes = _read_nodes(attributes)
     weights = _read_weights(attributes, "class" if binary else "target")
-    if nodes is None or weights is None or len(nodes.key) >= _MOST_NODES or (nodes.feature >= features).any():
+    if nodes is None or weights is None or len(nodes.key) >= _MOST_NODES:
+        return None
+    if nodes.feature.min() < 0 or nodes.feature.max() >= 1 << _FEATURE_BITS:
         return None
     base = protobuf.floats(attributes.get("base_values", b""), _FLOATS)
     if len(base) > 1:
         return None
-    return _lay_out(nodes, *weights, features, np.float32(base[0] if len(base) else 0), binary)
+    return _lay_out(nodes, *weights, np.float32(base[0] if len(base) else 0), binary)
 
 
 def _is_plain_sum(attributes: Mapping[str, bytes], binary: bool) -> bool:
@@ -184,9 +191,7 @@ def _read_weights(attributes: Mapping[str, bytes], prefix: str) -> tuple[Ints, S
     return tree << 32 | number, weight
 
 
-def _lay_out(
-    nodes: _Nodes, leaf_key: Ints, weight: Singles, features: int, base: np.float32, binary: bool
-) -> Forest | None:
+def _lay_out(nodes: _Nodes, leaf_key: Ints, weight: Singles, base: np.float32, binary: bool) -> Forest | None:
     """Give each node its place: tree by tree, level by level, children side by side."""
     is_child = np.zeros(len(nodes.key), np.bool_)
     is_child[nodes.yes[~nodes.leaf]] = is_child[nodes.no[~nodes.leaf]] = True
@@ -219,7 +224,7 @@ def _lay_out(
         leaf=value[order],
         root=rank[roots].astype(np.int32),
         depth=deepest.astype(np.int32),
-        features=features,
+        features=int(nodes.feature.max()) + 1,
         base=base,
         binary=binary,
         positive=bool((weight >= 0).all()),

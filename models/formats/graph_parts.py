@@ -51,15 +51,12 @@ class _Node:
     outputs: tuple[str, ...]
 
 
-def take_apart(data: bytes, output: str, width: int) -> Parts | None:
-    """The parts of a model that was loaded before; None when no tree ensemble of it can be walked.
-
-    `width` is the number of features of the input matrix; trees behind an encoding may read more.
-    """
+def take_apart(data: bytes, output: str) -> Parts | None:
+    """The parts of a model that was loaded before; None when no tree ensemble of it can be walked."""
     model = _Model(data)
     if model.nested:
         return None
-    trees = [found for node in model.needed([output], set()) if (found := model.trees(node, width))]
+    trees = [found for node in model.needed([output], set()) if (found := model.trees(node))]
     if not trees:
         return None
     results = {one.result for one in trees}
@@ -101,14 +98,13 @@ class _Model:
                 pending += node.inputs
         return [node for node in self._nodes if node.outputs in found]
 
-    def trees(self, node: _Node, width: int) -> Trees | None:
+    def trees(self, node: _Node) -> Trees | None:
         """The node as trees, if it is one that can be walked."""
         if node.kind not in _TREES:
             return None
         attributes = {_text(value, 1): value for value in protobuf.messages(node.data, _ATTRIBUTE)}
-        reads = int(protobuf.whole_numbers(attributes.get("nodes_featureids", b""), 8).max(initial=-1)) + 1
         source, result = node.inputs[0], node.outputs[_TREES[node.kind]]
-        forest = read_forest(node.kind, attributes, width if source in self.inputs else reads)
+        forest = read_forest(node.kind, attributes)
         if forest is None:
             return None
         return Trees(source, result, forest, self.part([node], [result], {source}))

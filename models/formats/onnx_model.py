@@ -46,7 +46,7 @@ class OnnxGraph:
         session = _open(data, place)
         self._feeds = _feeds(session, manifest, place)
         self._output = _output(session, manifest, place)
-        parts = take_apart(data, self._output, len(manifest.numeric))
+        parts = take_apart(data, self._output)
         self._stages: list[_Stage] = [_Session(session, [self._output])]
         if parts is not None and all(_walks_alike(trees, place) for trees in parts.trees):
             self._stages = _stages(parts, self._output, place)

@@ -88,7 +88,7 @@ def regressor(trees: list[Tree], **more: Any) -> bytes:
 
 
 def walked(data: bytes) -> Forest | None:
-    parts = take_apart(data, "y", WIDTH)
+    parts = take_apart(data, "y")
     return None if parts is None else parts.trees[0].forest
 
 
@@ -125,7 +125,9 @@ def test_any_sum_of_trees_is_walked_as_the_runtime_does(
     assert forest is not None
     given_rows = draw_rows(rng, rows)
     assert np.array_equal(forest.run(given_rows), runtime(data, given_rows))
-    assert np.array_equal(forest.run(forest.probes(40)), runtime(data, forest.probes(40)))
+    probes = np.zeros((40, WIDTH), np.float32)
+    probes[:, : forest.features] = forest.probes(40)
+    assert np.array_equal(forest.run(probes), runtime(data, probes))
 
 
 def test_rows_scored_alone_or_together_are_the_same():
@@ -137,6 +139,13 @@ def test_rows_scored_alone_or_together_are_the_same():
     assert np.array_equal(
         np.concatenate([forest.run(rows[place : place + 1]) for place in range(50)]), together
     )
+
+
+def test_rows_without_a_feature_that_is_asked_for_are_refused():
+    forest = walked(regressor([chain(2)]))
+    assert forest is not None
+    with pytest.raises(ValueError, match="ask for 1 features, the rows have 0"):
+        forest.run(np.zeros((3, 0), np.float32))
 
 
 def chain(depth: int) -> Tree:
@@ -218,7 +227,7 @@ def test_numbers_as_protobuf_packs_them(packed):
 
 
 def test_parts_are_models_of_their_own():
-    parts = take_apart(small.graph(), "probabilities", 3)
+    parts = take_apart(small.graph(), "probabilities")
     assert parts is not None
     assert parts.before is None
     assert parts.after is None
