@@ -104,6 +104,8 @@ class _Model:
             return None
         attributes = {_text(value, 1): value for value in protobuf.messages(node.data, _ATTRIBUTE)}
         source, result = node.inputs[0], node.outputs[_TREES[node.kind]]
+        if source in self.inputs and not _is_float(self.inputs[source]):
+            return None
         forest = read_forest(node.kind, attributes)
         if forest is None:
             return None
@@ -132,6 +134,12 @@ def _node(data: bytes) -> _Node:
 
 def _text(data: bytes, number: int) -> str:
     return protobuf.texts(data, number)[0].decode()
+
+
+def _is_float(value: bytes) -> bool:
+    """Whether a value's type is {tensor_type: {elem_type: 1, ...}}: float32."""
+    tensors = [tensor for kind in protobuf.messages(value, 2) for tensor in protobuf.messages(kind, 1)]
+    return [dict(protobuf.fields(tensor)).get(1) for tensor in tensors] == [1]
 
 
 def _matrix(name: str) -> bytes:

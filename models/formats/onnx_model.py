@@ -46,10 +46,8 @@ class OnnxGraph:
         session = _open(data, place)
         self._feeds = _feeds(session, manifest, place)
         self._output = _output(session, manifest, place)
-        parts = take_apart(data, self._output)
-        self._stages: list[_Stage] = [_Session(session, [self._output])]
-        if parts is not None and all(_walks_alike(trees, place) for trees in parts.trees):
-            self._stages = _stages(parts, self._output, place)
+        alone: list[_Stage] = [_Session(session, [self._output])]
+        self._stages = _walking(data, self._output, place) or alone
 
     def run(self, inputs: ModelInputs) -> Floats:
         """float64[n]: the probability of the bad outcome."""
@@ -93,6 +91,17 @@ class _Walk:
     def add(self, values: Values) -> None:
         """See _Stage."""
         values[self._trees.result] = self._trees.forest.run(values[self._trees.source])
+
+
+def _walking(data: bytes, output: str, place: str) -> list[_Stage]:
+    """Stages in which trees are walked; none where that is not sure to give what the runtime gives."""
+    parts = take_apart(data, output)
+    try:
+        if parts is None or not all(_walks_alike(trees, place) for trees in parts.trees):
+            return []
+        return _stages(parts, output, place)
+    except BundleRefused:  # a part that hands over anything but float32 is no graph of its own
+        return []
 
 
 def _walks_alike(trees: Trees, place: str) -> bool:

@@ -226,6 +226,31 @@ def test_numbers_as_protobuf_packs_them(packed):
     assert protobuf.floats(attribute, 7).tolist() == values
 
 
+def doubled(data: bytes, inside: bool) -> bytes:
+    """The same trees fed with float64: by the model's input, or by a node before them."""
+    model = onnx.load_from_string(data)
+    model.graph.input[0].name = "features"
+    if inside:
+        model.graph.node[0].input[0] = "wide"
+        model.graph.node.insert(0, helper.make_node("Cast", ["features"], ["wide"], to=TensorProto.DOUBLE))
+    else:
+        model.graph.node[0].input[0] = "features"
+        model.graph.input[0].type.tensor_type.elem_type = TensorProto.DOUBLE
+    return bytes(model.SerializeToString())
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["input", "node before"])
+def test_trees_over_float64_are_left_to_the_runtime(inside):
+    rng = np.random.default_rng(4)
+    data = doubled(regressor([draw_tree(rng, 4, ("BRANCH_LEQ",)) for _ in range(3)]), inside)
+    opened = graph(data, WIDTH, "y")
+    assert not any(isinstance(stage, onnx_model._Walk) for stage in opened._stages)
+    rows = draw_rows(rng, 20)
+    values = rows if inside else rows.astype(np.float64)
+    theirs = onnx_model._open(data, "test").run(["y"], {"features": values})[0]
+    assert np.array_equal(opened.run(ModelInputs(rows, {})), theirs[:, 0])
+
+
 def test_parts_are_models_of_their_own():
     parts = take_apart(small.graph(), "probabilities")
     assert parts is not None
