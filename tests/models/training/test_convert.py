@@ -100,6 +100,8 @@ def test_trees_are_walked_and_change_nothing(name, seen, unseen):
     session = _open(to_onnx(trained), "test")
     alone = session.run([OUTPUT], {name: make(unseen.inputs) for name, make in graph._feeds.items()})[0]
     assert np.array_equal(score, alone)
+    singles = [graph.run(unseen.inputs.take(np.array([row]))) for row in range(20)]
+    assert np.array_equal(np.concatenate(singles), score[:20]), "an event scored alone scores as in a batch"
 
 
 def test_the_same_model_gives_the_same_bytes(seen):
