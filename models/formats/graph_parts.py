@@ -15,7 +15,7 @@ from models.formats.forest import Forest, read_forest
 from models.formats.protobuf import field
 
 _GRAPH, _NODE, _INITIALIZER, _INPUT, _OUTPUT = 7, 1, 5, 11, 12
-_NODE_INPUT, _NODE_OUTPUT, _NODE_KIND, _ATTRIBUTE, _DOMAIN = 1, 2, 4, 5, 7
+_NODE_INPUT, _NODE_OUTPUT, _NODE_KIND, _ATTRIBUTE = 1, 2, 4, 5
 _SUBGRAPH, _SUBGRAPHS = 6, 11
 _TENSOR_NAME = 8
 _TREES = {"TreeEnsembleClassifier": 1, "TreeEnsembleRegressor": 0}
