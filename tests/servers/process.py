@@ -11,14 +11,30 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from random import SystemRandom
 from typing import Self
+
+# Below the ports that outgoing connections are given: one of those may take a port before its server does.
+_PORTS = range(15_000, 32_000)
+_given: set[int] = set()
 
 
 def free_port() -> int:
-    """A TCP port on loopback that was free a moment ago."""
+    """A TCP port on loopback that was free a moment ago; never one that this process was given before."""
+    for port in SystemRandom().sample(_PORTS, 1_000):
+        if port not in _given and _is_free(port):
+            _given.add(port)
+            return port
+    raise RuntimeError("no free port")
+
+
+def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 class ServerProcess:
