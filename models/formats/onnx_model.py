@@ -115,10 +115,8 @@ def _walks_alike(trees: Trees, place: str) -> bool:
 def _stages(parts: Parts, output: str, place: str) -> list[_Stage]:
     stages: list[_Stage] = [_Walk(trees) for trees in parts.trees]
     if parts.before is not None:
-        wanted = sorted({trees.source for trees in parts.trees})
         session = _open(parts.before, place)
-        made = [one.name for one in session.get_outputs()]
-        stages.insert(0, _Session(session, [name for name in wanted if name in made]))
+        stages.insert(0, _Session(session, [one.name for one in session.get_outputs()]))
     if parts.after is not None:
         stages.append(_Session(_open(parts.after, place), [output]))
     return stages
