@@ -67,7 +67,7 @@ class Flusher:
         self._state.check()
 
     def flush_now(self, seconds: float) -> bool:
-        """Flush all that is committed; False when that did not end in time.
+        """Flush all that is committed; False when that did not end in time, or cannot.
 
         Called by the thread that scores, with nothing scored that is not committed.
         """
@@ -75,10 +75,14 @@ class Flusher:
         self._state.rest(now=True)
         while not self._state.settled:
             left = end - time.monotonic()
-            if left <= 0 or self.down or self.failure is not None or not self._thread.is_alive():
+            if left <= 0 or self.down or self._state.refused or not self._running:
                 return False
             self._round(left)
         return True
+
+    @property
+    def _running(self) -> bool:
+        return self.failure is None and self._thread.is_alive()
 
     def _round(self, seconds: float) -> None:
         """Ask for a flush and wait until one that began later has ended."""

@@ -66,7 +66,8 @@ class Position:
 class Owned:
     """A partition that this worker owns. `cursor` is the next event to fold; below C it replays.
 
-    Every row of a shard as of `staged` is pending or in Redis: so far its mark may be raised (PROTOCOL 3.1).
+    Every row of a shard as of `staged` is pending or in Redis: so far its mark may be raised (PROTOCOL 3.1). Rows
+    with a stamp up to `acknowledged` are not pending, while `base` may have been raised by another worker's flush.
     """
 
     committed: int
@@ -74,6 +75,7 @@ class Owned:
     cursor: int
     staged: Ints
     base: Ints
+    acknowledged: Ints
     flushed_at: Ints
 
     @property
@@ -152,6 +154,7 @@ class SliceState:
                 start,
                 np.full(len(base), start, np.int64),
                 base,
+                base.copy(),
                 np.zeros(len(base), np.int64),
             )
         with self._lock:
@@ -165,7 +168,13 @@ class SliceState:
         nothing = np.zeros(self._engine.shards, np.int64)
         owned = {
             partition: Owned(
-                one.committed, one.origin, one.committed, nothing + one.committed, nothing, nothing.copy()
+                one.committed,
+                one.origin,
+                one.committed,
+                nothing + one.committed,
+                nothing,
+                nothing.copy(),
+                nothing.copy(),
             )
             for partition, one in positions.items()
         }
@@ -296,9 +305,11 @@ class SliceState:
             self._engine.evict(self._settings.memory_limit, self._base_of)
 
     def _base_of(self, source: str, partition: int) -> Ints:
-        """Rows with a stamp up to here are in Redis, so they may be evicted (PROTOCOL 3.5); others' all are."""
+        """Rows with a stamp up to here are in Redis and not pending, so they may be evicted (PROTOCOL 3.5); others'
+        all are. An older row of an evicted key, still pending, would be flushed over what another worker stored.
+        """
         one = self._owned.get(Partition(source, partition))
-        return self._evictable if one is None else one.base
+        return self._evictable if one is None else one.acknowledged
 
     # -- flush (PROTOCOL 3) --------------------------------------------------------------------
 
@@ -319,6 +330,11 @@ class SliceState:
         with self._lock:
             return all(bool((one.base >= one.staged).all()) for one in self._owned.values())
 
+    @property
+    def refused(self) -> bool:
+        """Whether a flush was refused: nothing more is flushed until `recover`."""
+        return self._lost
+
     def check(self) -> None:
         """Raise LostWrites once a flush was refused (PROTOCOL 3.3)."""
         if self._lost:
@@ -327,10 +343,14 @@ class SliceState:
             raise RetriableError("redis is back")
 
     def take_flushes(self, *, everything: bool = False) -> tuple[int, list[Flush]]:
-        """What to send now, and the epoch to answer with; `everything` sends empty flushes early."""
+        """What to send now, and the epoch to answer with; `everything` sends empty flushes early.
+
+        Nothing once a flush was refused: its rows are gone, and by now another worker's replay may have brought the
+        mark to where the same flush, without them, would be accepted.
+        """
         now = self._now_ms()
         with self._lock:
-            if self.degraded:
+            if self.degraded or self._lost:
                 return self._epoch, []
             due = [
                 self._flush(partition, shard, one, now)
@@ -367,6 +387,7 @@ class SliceState:
                     continue
                 one = self._owned[flush.partition]
                 one.base[flush.shard] = max(int(one.base[flush.shard]), flush.next)
+                one.acknowledged[flush.shard] = flush.next
                 one.flushed_at[flush.shard] = flush.now_ms
                 if flush.rows:
                     self._pending.done((flush.partition, flush.shard))

@@ -1,5 +1,7 @@
 """SliceState against the log: any order of commits, flushes, crashes, losses, evictions and takeovers.
 
+A worker that was taken over may flush on for long: it waits for a unit of work that does not end, or was stopped.
+
 The oracle is the protocol's: every slice in the store is the fold of the log below its mark, and no mark is above
 the committed offset.
 """
@@ -7,6 +9,8 @@ the committed offset.
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from itertools import cycle
 from typing import Any
 
 import pytest
@@ -17,7 +21,7 @@ from hypothesis.strategies import booleans, integers, lists, sampled_from, tuple
 from features.cold_reads import LostWrites, NotOurs
 from features.rota import Rota
 from features.state import Position, SliceState, StateSettings
-from features.store.base import Flush, Partition, ShardRead
+from features.store.base import LOST, Flush, Partition, ShardRead
 from features.store.layout import slice_name
 from features.store.memory import MemoryStore
 from tests.features.offset_engine import SHARDS, Event, OffsetEngine, decode, encode, shard_of
@@ -29,7 +33,7 @@ TIGHT = StateSettings(stage_ms=12, memory_limit=2, empty_flush_ms=0, idle_probe_
 
 
 class World(RuleBasedStateMachine):
-    """One worker over two partitions; another takes one partition over and gives it back."""
+    """One worker over two partitions; another takes one partition over and gives it back. Others flush on."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,15 +43,19 @@ class World(RuleBasedStateMachine):
         self.clock = 1_000_000
         self.late: list[list[Flush]] = []
         self.snapshots: list[Any] = []
+        self.zombies: list[SliceState] = []
+        self.meanwhile: Iterator[str] = cycle(["nothing"])
 
     @initialize(
+        meanwhile=lists(sampled_from(["nothing", "flush", "zombie"]), min_size=1, max_size=7),
         events=lists(
             tuples(integers(0, PARTITIONS - 1), sampled_from(CARDS), sampled_from(MERCHANTS)),
             min_size=1,
             max_size=25,
-        )
+        ),
     )
-    def begin(self, events: list[tuple[int, str, str]]) -> None:
+    def begin(self, events: list[tuple[int, str, str]], meanwhile: list[str]) -> None:
+        self.meanwhile = cycle(meanwhile)
         for partition, card, merchant in events:
             log = self.log[partition]
             log.append(Event(partition, len(log), f"{card}{partition}", merchant))
@@ -81,7 +89,20 @@ class World(RuleBasedStateMachine):
                     self.state.replay(self.engine.prepare(ahead), {one: cursors[one]})  # type: ignore[arg-type]
                 except LostWrites:
                     return self.recover()
+                self.others_go_on()
         return None
+
+    def others_go_on(self) -> None:
+        """What happens between two batches of a replay."""
+        what = next(self.meanwhile)
+        if what == "flush":
+            self.flush_of(self.state)
+        elif what == "zombie" and self.zombies:
+            self.flush_of(self.zombies[-1])
+
+    def flush_of(self, state: SliceState) -> None:
+        epoch, flushes = state.take_flushes(everything=True)
+        state.flushed(epoch, flushes, self.store.flush(flushes))
 
     @rule(size=integers(1, 4), fails=booleans())
     def work(self, size: int, fails: bool) -> None:
@@ -137,6 +158,17 @@ class World(RuleBasedStateMachine):
     @rule()
     def crash(self) -> None:
         self.restart()
+
+    @rule()
+    def taken_over(self) -> None:
+        """Another worker goes on, and does not know that this one still flushes what is committed."""
+        self.zombies.append(self.state)
+        self.restart()
+
+    @precondition(lambda self: self.zombies)
+    @rule(which=integers(0, 9))
+    def zombie_flushes(self, which: int) -> None:
+        self.flush_of(self.zombies[which % len(self.zombies)])
 
     @rule()
     def snapshot(self) -> None:
@@ -218,6 +250,86 @@ def test_answers_from_before_recover_are_ignored() -> None:
     state.recover({pay: Position(7, 0)})
     state.flushed(epoch, flushes, [7] * SHARDS)
     assert state.owned[pay].base.tolist() == [0] * SHARDS
+
+
+PAY = Partition("pay", 0)
+ONE_SHARD = [name for name in CARDS + "defghi" if shard_of("card", name) == shard_of("card", "a")]
+
+
+def worker(store: MemoryStore, committed: int) -> tuple[OffsetEngine, SliceState]:
+    """One that has just taken over."""
+    engine = OffsetEngine()
+    state = SliceState(engine, store, {"pay": 1}, TIGHT, lambda: 0)  # type: ignore[arg-type]
+    state.recover({PAY: Position(committed, 0)})
+    return engine, state
+
+
+def scored(engine: OffsetEngine, state: SliceState, *events: Event) -> None:
+    """A unit of work, committed."""
+    prepared = engine.prepare(list(events))
+    state.load(prepared)  # type: ignore[arg-type]
+    engine.fold(prepared)
+    state.stage()
+    state.committed({PAY: events[-1].offset + 1})
+    state.rest(now=True)
+
+
+def replayed(engine: OffsetEngine, state: SliceState, event: Event) -> None:
+    state.replay(engine.prepare([event]), {PAY: event.offset + 1})  # type: ignore[arg-type]
+
+
+def flushed(store: MemoryStore, state: SliceState) -> list[int]:
+    """All that there is to flush, and the answers."""
+    epoch, flushes = state.take_flushes(everything=True)
+    answers = store.flush(flushes)
+    state.flushed(epoch, flushes, answers)
+    return answers
+
+
+def stored(store: MemoryStore, card: str) -> list[int]:
+    name = slice_name("card", card)
+    (answer,) = store.read([ShardRead(shard_of("card", card), [name])])
+    return decode(answer.slices[0][PAY.field])
+
+
+def test_after_a_refused_flush_nothing_is_flushed_until_recover() -> None:
+    """Its rows went with the refusal. Sent again without them, it would be accepted once another worker's replay has
+    brought the mark to where it builds on."""
+    log = [Event(0, offset, "a", "m") for offset in range(4)]
+    store = MemoryStore(SHARDS)
+    engine, waits = worker(store, 0)
+    scored(engine, waits, *log[:2])
+    flushed(store, waits)
+    scored(engine, waits, *log[2:])
+    store.drop()
+    assert flushed(store, waits) == [LOST] * SHARDS
+    with pytest.raises(LostWrites):
+        waits.check()
+    engine, other = worker(store, 4)
+    for event in log[:3]:
+        replayed(engine, other, event)
+    flushed(store, other)
+    assert flushed(store, waits) == []
+    assert store.marks()[0][PAY].offset == 3
+    assert stored(store, "a") == [0, 1, 2]
+
+
+def test_a_row_is_not_evicted_while_an_older_one_of_its_key_is_pending() -> None:
+    """A mark that another worker raised says that Redis holds the row, not that we have no older one to send."""
+    a, b, c = ONE_SHARD[:3]
+    log = [Event(0, offset, card, "m") for offset, card in enumerate((a, b, a, c))]
+    store = MemoryStore(SHARDS)
+    engine, stopped = worker(store, 0)
+    scored(engine, stopped, *log[:3])
+    engine, other = worker(store, 3)
+    replayed(engine, other, log[0])
+    flushed(store, stopped)
+    replayed(engine, other, log[1])
+    assert other.owned[PAY].base[shard_of("card", a)] == 3, "the mark was read with the row"
+    replayed(engine, other, log[2])
+    scored(engine, other, log[3])
+    flushed(store, other)
+    assert stored(store, a) == [0, 2]
 
 
 def test_pending_rows_have_a_limit() -> None:
