@@ -332,8 +332,10 @@ class Worker:
 
     def _poll_ahead(self, seconds: float) -> bool:
         """Let time pass but keep polling, an event at most, kept for later; False after a rebalance or `stop`."""
-        self._ahead = self._consumer.fetch(1, seconds, self._ahead)
-        return not self._ahead.rebalanced and not self._stop.is_set()
+        ahead = self._consumer.fetch(1, seconds, self._ahead)
+        # Kept, it would spoil what is fetched after the recovery: all of it is thrown away with the batch.
+        self._ahead = None if ahead.rebalanced else ahead
+        return self._ahead is not None and not self._stop.is_set()
 
     def _report(self) -> None:
         engine = self._scorer.engine
