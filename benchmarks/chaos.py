@@ -1,6 +1,7 @@
 """`make chaos KILLS=200`: kill workers at every point of the protocol, and compare with one calm pass.
 
 Prints `N kills, 0 lost, 0 duplicated, 0 different` and writes build/chaos.json; ends with 1 when something is not 0.
+The workers' settings and logs stay in build/chaos/.
 """
 
 from __future__ import annotations
@@ -8,15 +9,16 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import shutil
 import signal
 import sys
-import tempfile
 from pathlib import Path
 
 from tests.chaos.breaks import NAMES
 from tests.chaos.driver import Driver, Result
 
 OUT = Path(__file__).resolve().parents[1] / "build" / "chaos.json"
+LOGS = OUT.with_suffix("")
 
 
 def main() -> int:
@@ -27,15 +29,12 @@ def main() -> int:
     parser.add_argument("--broken", choices=NAMES, default="", help="switch a rule off: must report failures")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))  # so that the servers end too
-    with tempfile.TemporaryDirectory(prefix="riskstream-chaos-") as directory:
-        driver = Driver(
-            Path(directory),
-            seed=options.seed,
-            kills=options.kills,
-            events=options.events,
-            broken=options.broken,
-        )
-        result = driver.run(lambda line: print(line, flush=True))
+    shutil.rmtree(LOGS, ignore_errors=True)
+    LOGS.mkdir(parents=True)
+    driver = Driver(
+        LOGS, seed=options.seed, kills=options.kills, events=options.events, broken=options.broken
+    )
+    result = driver.run(lambda line: print(line, flush=True))
     write(result, options.seed)
     return 1 if result.findings.failures else 0
 

@@ -376,8 +376,9 @@ class World:
                 out.unexplained += 1
                 out.examples.append(problem)
             seen.add(place)
-        out.lost += len(reference.alerts.keys() - seen)
-        out.examples = out.examples[:3]
+        lost = sorted(reference.alerts.keys() - seen)
+        out.lost += len(lost)
+        out.examples = [f"no alert for {place}" for place in lost[:5]] + out.examples[:5]
 
     def _compare_dead(self, reference: Reference, out: Findings) -> None:
         found: list[tuple[str, int, int]] = []
