@@ -57,6 +57,7 @@ BASE = {
     "StagedMark": True,
     "Stamp": "event",
     "OnAbort": "recover",
+    "OnRefused": "recover",
     "EvictRule": "clean",
     "Fence": "batch",
     "RevokeWaits": True,
@@ -264,6 +265,18 @@ CHECKS = [
     Check("hole-cold-read", "a cold read after a failover", {"LoadCheck": False}, "CacheExact"),
     Check(
         "hole-evict-dirty", "a row is evicted before its flush", {**CALM, "EvictRule": "any"}, "CacheExact"
+    ),
+    Check(
+        "hole-evict-below-base",
+        "a row is evicted because another's flush raised the mark above it, and an older one of its key is pending",
+        {**CALM, **ONE_NODE, "EvictRule": "base", "Log": "<- LogAbab", "MaxBatch": 4},
+        "MarkSound",
+    ),
+    Check(
+        "hole-refused-again",
+        "after a refusal the flusher goes on, and another's replay brings the mark to where it is accepted",
+        {**CALM, **ONE_NODE, "MaxLoss": 1, "OnRefused": "again"},
+        "MarkSound",
     ),
     Check(
         "hole-abort-retry",
