@@ -29,11 +29,12 @@ class LostWrites(RetriableError):
 class NotOurs(RetriableError):
     """A mark is above the committed offset that we know of: the partition is another's, or was rewound."""
 
-    def __init__(self, partition: Partition) -> None:
+    def __init__(self, partition: Partition, mark: int) -> None:
         super().__init__(
             f"{partition.source}[{partition.number}]: its state is ahead of its committed offset"
         )
         self.partition = partition
+        self.mark = mark
 
 
 ForeignSlice = tuple[str, str, str, int, int]
@@ -242,7 +243,7 @@ class ColdReader:
             if mark < bases[partition][answer.shard]:
                 raise LostWrites(f"redis lost writes of {partition.source}[{partition.number}]")
             if mark > one.committed:
-                raise NotOurs(partition)
+                raise NotOurs(partition, mark)
             with self._lock:
                 one.base[answer.shard] = max(int(one.base[answer.shard]), mark)  # PROTOCOL 4.3
         for partition, found in answer.marks.items():

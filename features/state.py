@@ -137,7 +137,7 @@ class SliceState:
     def recover(self, positions: Mapping[Partition, Position]) -> dict[Partition, int]:
         """Start anew from what Kafka committed (PROTOCOL 5.4): where each partition must be consumed from.
 
-        NotOurs when a mark is above C: the caller asks Kafka once more and gives up if it stays so.
+        NotOurs when a mark is above C: the caller asks Kafka once more.
         """
         self.drop()
         marks = self._store.marks()
@@ -146,7 +146,7 @@ class SliceState:
             found = [shard.get(partition) for shard in marks]
             base = np.array([position.origin if mark is None else mark.offset for mark in found], np.int64)
             if base.max() > position.committed:
-                raise NotOurs(partition)
+                raise NotOurs(partition, int(base.max()))
             start = int(base.min())
             owned[partition] = Owned(
                 position.committed,

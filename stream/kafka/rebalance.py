@@ -87,11 +87,15 @@ class Positions:
         return Partition(self._sources[place[0]], place[1])
 
     def recover(self, places: Sequence[Place]) -> dict[Place, int]:
-        """Drop everything, read C and the marks; returns where to consume each partition from."""
+        """Drop everything, read C and the marks; returns where to consume each partition from.
+
+        NotOurs while another owner is at work: the group will say so. FatalError where the log or the group's offsets
+        do not fit what is stored.
+        """
         try:
             starts = self._state.recover(self._read(places))
-        except NotOurs:
-            starts = self._once_more(places)
+        except NotOurs as error:
+            starts = self._once_more(places, error)
         out = {place: starts[self.partition(place)] for place in places}
         for place, start in out.items():
             self._check_log(place, start, self._state.owned[self.partition(place)].committed)
@@ -106,14 +110,15 @@ class Positions:
         starts = self._state.recover_blind(known)
         return {place: starts[self.partition(place)] for place in places}
 
-    def _once_more(self, places: Sequence[Place]) -> dict[Partition, int]:
-        try:
-            return self._state.recover(self._read(places))
-        except NotOurs as error:
+    def _once_more(self, places: Sequence[Place], before: NotOurs) -> dict[Partition, int]:
+        """Another owner may have committed and flushed between our two questions: then C has come up to that mark."""
+        positions = self._read(places)
+        if positions[before.partition].committed < before.mark:
             raise FatalError(
-                f"{error}: its offsets were rewound, or two groups share redis.namespace. "
+                f"{before}: its offsets were rewound, or two groups share redis.namespace. "
                 "Fix: give the group its own namespace, or `riskstream state drop`; state is rebuilt from the log."
-            ) from error
+            ) from before
+        return self._state.recover(positions)
 
     def _read(self, places: Sequence[Place]) -> dict[Partition, Position]:
         found = self._consumer.committed(places, _TIMEOUT)

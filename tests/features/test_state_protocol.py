@@ -233,8 +233,9 @@ def test_a_mark_above_the_committed_offset_is_not_ours() -> None:
     store = MemoryStore(SHARDS)
     store.flush([Flush(Partition("pay", 0), 1, 0, 5, 0, 0)])
     state = SliceState(OffsetEngine(), store, {"pay": 1}, TIGHT, lambda: 0)  # type: ignore[arg-type]
-    with pytest.raises(NotOurs):
+    with pytest.raises(NotOurs) as found:
         state.recover({Partition("pay", 0): Position(4, 0)})
+    assert (found.value.partition, found.value.mark) == (Partition("pay", 0), 5)
     assert state.recover({Partition("pay", 0): Position(5, 0)}) == {Partition("pay", 0): 0}
 
 

@@ -8,12 +8,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Producer, TopicPartition
 
-from features.state import SliceState
+from features.state import NotOurs, SliceState, StateSettings
+from features.store.base import Flush, Marks, Partition
+from features.store.memory import MemoryStore
+from stream.kafka.consumer import InputConsumer, properties
+from stream.kafka.rebalance import Positions
 from tests.chaos import job
 from tests.chaos.world import World
+from tests.features.offset_engine import SHARDS, OffsetEngine
 from tests.servers.process import wait_until
 
+PAY = Partition("pay", 0)
 EVENTS_A_ROUND = 1_000
 
 
@@ -74,3 +81,41 @@ def test_a_rebalance_while_redis_lags_behind_costs_no_event(
         world.wait_until_flushed(len(sent), 60)
         found = world.compare(job.reference(sent))
     assert found.failures == []
+
+
+class OwnedByAnother(MemoryStore):
+    """Whoever owns the partition commits and flushes an event more before each look at the marks."""
+
+    def __init__(self, commit: Callable[[int], None]) -> None:
+        super().__init__(SHARDS)
+        self._commit = commit
+        self._offset = 0
+
+    def marks(self) -> list[Marks]:
+        """See Store."""
+        self._offset += 1
+        self._commit(self._offset)
+        self.flush([Flush(PAY, shard, 0, self._offset, 0, 0) for shard in range(SHARDS)])
+        return super().marks()
+
+
+def test_an_owner_at_work_is_not_taken_for_a_rewound_group(
+    kafka: str, make_topic: Callable[..., str]
+) -> None:
+    """Who was paused and does not know yet that the partition is another's must not end of it."""
+    topic = make_topic(partitions=1)
+    settings = {"bootstrap.servers": kafka, "log_level": 0}
+    producer = Producer(settings)
+    for _ in range(10):
+        producer.produce(topic, b"{}")
+    assert producer.flush(30) == 0
+    paused = InputConsumer(properties(settings, {}, f"{topic}-group"))
+    store = OwnedByAnother(lambda offset: paused.commit([TopicPartition(topic, 0, offset)]))
+    store._commit(0)
+    state = SliceState(OffsetEngine(), store, {"pay": 1}, StateSettings(), lambda: 0)  # type: ignore[arg-type]
+    positions = Positions(paused, state, {topic: "pay"}, "earliest")
+    try:
+        with pytest.raises(NotOurs):
+            positions.recover([(topic, 0)])
+    finally:
+        paused.close()
