@@ -114,7 +114,8 @@ class Driver:
             return self._rng.choice(self._only)
         names = ("random_kill", f"point:{self._rng.choice(POINTS)}", "zombie", "broker_restart")
         names += ("redis_older", "redis_empty", "redis_connections", "both_killed", "rolling_restart")
-        return self._rng.choices(names, (8, 8, 1, 0.5, 1, 0.5, 1, 1, 1))[0]
+        names += ("both_servers",)
+        return self._rng.choices(names, (8, 8, 1, 0.5, 1, 0.5, 1, 1, 1, 0.5))[0]
 
     def _do(self, fault: str) -> None:
         self.result.faults[fault.partition(":")[0]] = self.result.faults.get(fault.partition(":")[0], 0) + 1
@@ -184,6 +185,15 @@ class Driver:
     def _broker_restart(self) -> None:
         self._kafka.kill()
         self._kafka.start()
+
+    def _both_servers(self) -> None:
+        """Redis loses all as the broker dies: who waits for a unit of work may flush on while another replays."""
+        ordinal = self._rng.randrange(WORKERS)
+        self._wait_for_progress(self._rng.randrange(1, 2_000))
+        self._flush_all()
+        self._broker_restart()
+        self._kill(ordinal)
+        self._restart(ordinal)
 
     def _redis_connections(self) -> None:
         with self._redis.client() as client:
