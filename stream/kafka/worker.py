@@ -220,9 +220,8 @@ class Worker:
     def _replay(self) -> None:
         """One muted batch (PROTOCOL 5.5, 5.6)."""
         if self._state.over_limit and not self._flusher.flush_now(_IDLE):
-            self._stop.wait(
-                _QUIET
-            )  # Redis is away or has lost writes; nothing more may be consumed meanwhile
+            # Redis is away, or has lost writes; nothing more may be consumed meanwhile.
+            self._stop.wait(_QUIET)
             return
         limits = {place: self._limit(place) for place in self._assignment.places}
         fetched = self._consumer.fetch(self._settings.batch_size, _IDLE, limits=limits)
