@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from features.errors import RiskstreamError
+from features.errors import FatalError, RiskstreamError
 from features.state import SliceState
 from features.store.base import Store, StoreUnavailable
 
@@ -113,6 +113,9 @@ class Flusher:
                 self._down_since = self._down_since or time.monotonic()
             except RiskstreamError as error:
                 self.failure = error
+            except Exception as error:  # without this thread marks would stand still and nobody would say why
+                self.failure = FatalError(f"flushing: {type(error).__name__}")
+                self.failure.__cause__ = error
             with self._turn:
                 self._answered = asked
                 self._turn.notify_all()

@@ -178,10 +178,12 @@ class SliceState:
             )
             for partition, one in positions.items()
         }
-        with self._lock:
+        with (
+            self._lock
+        ):  # both at once: the flusher must not take these for partitions whose rows are all there
             self._owned = owned
+            self.degraded = True
         self.cold.own(owned)
-        self.degrade()
         return {partition: one.committed for partition, one in positions.items()}
 
     def marked(self, partition: Partition) -> bool:
@@ -387,7 +389,8 @@ class SliceState:
                     continue
                 one = self._owned[flush.partition]
                 one.base[flush.shard] = max(int(one.base[flush.shard]), flush.next)
-                one.acknowledged[flush.shard] = flush.next
+                if flush.prev < flush.next:  # an idle probe sends no rows, whatever is pending
+                    one.acknowledged[flush.shard] = flush.next
                 one.flushed_at[flush.shard] = flush.now_ms
                 if flush.rows:
                     self._pending.done((flush.partition, flush.shard))

@@ -94,6 +94,7 @@ class OffsetEngine:
     read_at: dict[tuple[str, str], int] = field(default_factory=dict)
     slots: list[tuple[str, str]] = field(default_factory=list)
     foreign: set[tuple[str, str, str, int]] = field(default_factory=set)
+    before_fold: Callable[[], None] = lambda: None
 
     def prepare(self, events: list[Event]) -> PreparedEvents:
         names = {entity: sorted({event.key(entity) for event in events}) for entity in ENTITIES}
@@ -132,6 +133,7 @@ class OffsetEngine:
                 self.foreign.add(row)
 
     def fold(self, prepared: PreparedEvents, skip: dict[int, Bools] | None = None) -> None:
+        self.before_fold()
         for group, entity in enumerate(ENTITIES):
             for number, event in enumerate(prepared.events):
                 if skip is not None and group in skip and skip[group][number]:

@@ -67,7 +67,7 @@ class World(RuleBasedStateMachine):
         return self.clock
 
     def restart(self) -> None:
-        self.engine = OffsetEngine()
+        self.engine = OffsetEngine(before_fold=self.others_go_on)
         self.state = SliceState(self.engine, self.store, {"pay": PARTITIONS}, TIGHT, self.now)  # type: ignore[arg-type]
         self.recover()
 
@@ -93,7 +93,7 @@ class World(RuleBasedStateMachine):
         return None
 
     def others_go_on(self) -> None:
-        """What happens between two batches of a replay."""
+        """What happens between what a batch reads and what it folds, and between two batches of a replay."""
         what = next(self.meanwhile)
         if what == "flush":
             self.flush_of(self.state)
@@ -331,6 +331,39 @@ def test_a_row_is_not_evicted_while_an_older_one_of_its_key_is_pending() -> None
     scored(engine, other, log[3])
     flushed(store, other)
     assert stored(store, a) == [0, 2]
+
+
+def test_an_idle_probe_acknowledges_no_row() -> None:
+    """Base and staged may be the same because another worker's flush came as far; our rows still wait then."""
+    a, b, c = ONE_SHARD[:3]
+    log = [Event(0, offset, card, "m") for offset, card in enumerate((a, b, a, c))]
+    store = MemoryStore(SHARDS)
+    engine, stopped = worker(store, 0)
+    scored(engine, stopped, log[0])
+    _, late = stopped.take_flushes(everything=True)
+    engine, other = worker(store, 3)
+    replayed(engine, other, log[0])
+    store.flush(late)
+    engine.before_fold = lambda: flushed(store, other)
+    replayed(engine, other, log[1])
+    assert other.owned[PAY].base[shard_of("card", a)] == 1
+    assert engine.rows["card", a, "pay", 0] == [0], "pending, so not evicted"
+
+
+def test_no_flush_goes_between_ownership_without_redis_and_degraded() -> None:
+    """Blind, all is staged by name only: a flush of that would raise marks over nothing."""
+    store = MemoryStore(SHARDS)
+    state = SliceState(OffsetEngine(), store, {"pay": 1}, TIGHT, lambda: 0)  # type: ignore[arg-type]
+    sent: list[list[Flush]] = []
+    own = state.cold.own
+
+    def flusher_has_its_turn(owned: Any) -> None:
+        sent.append(state.take_flushes(everything=True)[1])
+        own(owned)
+
+    state.cold.own = flusher_has_its_turn  # type: ignore[method-assign]
+    state.recover_blind({PAY: Position(50, 0)})
+    assert sent == [[], []]
 
 
 def test_pending_rows_have_a_limit() -> None:
