@@ -168,12 +168,17 @@ class RedisStore:
 
     def drop(self) -> int:
         """See Store."""
-        keys = [self._layout.slice_prefixes[shard] + name for shard, name in self.names()]
-        keys += [*self._layout.mark_keys, self._layout.manifest_key]
-        count = 0
-        for start in range(0, len(keys), _SCAN_COUNT):
-            count += sum(self._pipeline([("UNLINK", key) for key in keys[start : start + _SCAN_COUNT]]))
-        return count
+        keys: list[list[bytes]] = [[] for _ in self._layout.mark_keys]
+        for shard, name in self.names():
+            keys[shard].append(self._layout.slice_prefixes[shard] + name)
+        # Slices never go without their shard's mark, in one command: who finds the mark may build on what it says.
+        commands: list[Command] = [
+            ("UNLINK", mark, *found[start : start + _SCAN_COUNT])
+            for mark, found in zip(self._layout.mark_keys, keys, strict=True)
+            for start in range(0, max(1, len(found)), _SCAN_COUNT)
+        ]
+        commands.append(("UNLINK", self._layout.manifest_key))
+        return sum(self._pipeline([command])[0] for command in commands)
 
     def get_profiles(self, profile: str, keys: Sequence[str]) -> list[bytes | None]:
         """See ProfileStore."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -244,6 +246,32 @@ def test_names_and_drop(store: Store) -> None:
     assert store.marks() == [{}, {}, {}, {}]
     assert store.manifest() is None
     assert store.get_profiles("applicant", ["a"]) == [b"1"]
+
+
+def test_a_drop_that_ends_midway_leaves_no_mark_over_missing_slices(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers may be at work meanwhile, and who drops may be killed."""
+    names = [f"card:{number}".encode() for number in range(10)]
+    whole = RedisStore._pipeline
+    for steps in range(10):
+        left = iter([None] * steps)
+        store.flush([flush(0, 5, dict.fromkeys(names, b"1")), flush(0, 5, {b"card:c": b"3"}, shard=2)])
+
+        def ends(self: RedisStore, commands: Any, left: Iterator[None] = left) -> Any:
+            if "UNLINK" in {command[0] for command in commands} and next(left, 0) == 0:
+                raise KeyboardInterrupt
+            return whole(self, commands)
+
+        with monkeypatch.context() as patch:
+            patch.setattr("features.store.redis_store._SCAN_COUNT", 2)
+            patch.setattr(RedisStore, "_pipeline", ends)
+            with contextlib.suppress(KeyboardInterrupt):
+                store.drop()
+        marks, found = store.marks(), dict.fromkeys(name for _, name in store.names())
+        assert not marks[1] or all(name in found for name in names)
+        assert not marks[2] or b"card:c" in found
+        store.drop()
 
 
 def test_profiles(store: Store) -> None:
