@@ -19,7 +19,7 @@ from typing import Any, NoReturn, TypeVar
 
 import faust
 
-from features.errors import ConfigurationError
+from features.errors import ConfigurationError, RetriableError
 from stream.codecs.messages import RawMessage
 from stream.config import Config, load
 from stream.faust_face import Face
@@ -123,10 +123,12 @@ class _Scoring:
         last: dict[tuple[str, int], int] = {}
         for one in messages:
             last[one.topic, one.partition] = one.offset + 1
+        if generation != self._generation:
+            return
         stored = consumer._committed_offset
-        offsets = {place: min(at, stored.get(faust.types.TP(*place)) or 0) for place, at in last.items()}
-        if generation == self._generation:
-            await self._run(lambda: self.face.committed(offsets))
+        if any((stored.get(faust.types.TP(*place)) or 0) < at for place, at in last.items()):
+            raise RetriableError("the group's offsets were not stored")
+        await self._run(lambda: self.face.committed(last))
 
     async def _publish(self, outputs: Outputs) -> None:
         """Send everything and wait until the brokers have it."""

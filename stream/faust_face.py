@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 
+from features.errors import FatalError
 from features.flusher import Flusher
 from features.state import Position, SliceState, StateSettings
 from features.store.base import Partition, StoreUnavailable
@@ -69,6 +70,7 @@ class Face:
         self._flusher.start()
         self._swapper.start(config.models.poll_ms)
         self._recovered = False
+        self._open = False
 
     @property
     def topics(self) -> list[str]:
@@ -77,18 +79,21 @@ class Face:
 
     def lose(self) -> None:
         """Partitions go or come: forget all; the next batch recovers."""
-        if self._recovered:
-            self._flusher.flush_now(2.0)
+        self._flush(2.0)
         self._state.drop()
-        self._recovered = False
+        self._recovered = self._open = False
 
     def close(self) -> None:
         """Bring what is committed to Redis, and let go."""
-        if self._recovered:
-            self._flusher.flush_now(_DRAIN_SECONDS)
+        self._flush(_DRAIN_SECONDS)
         self._flusher.stop()
         self._swapper.stop()
         self._store.close()
+
+    def _flush(self, seconds: float) -> None:
+        """Unless a batch is folded and not committed: its rows must not be in Redis before its offsets are stored."""
+        if self._recovered and not self._open:
+            self._flusher.flush_now(seconds)
 
     def score(self, messages: Iterable[RawMessage], assigned: Iterable[Place]) -> Outputs:
         """What a batch publishes. Afterwards it is folded: it must be committed, or everything be lost."""
@@ -106,6 +111,7 @@ class Face:
             return []
         prepared = self._desk.prepare(decoded)
         self._load(lambda: self._state.load(prepared))
+        self._open = True
         outputs = self._desk.score(prepared, decoded).outputs
         self._state.stage()
         return outputs
@@ -117,6 +123,7 @@ class Face:
         self._state.committed(
             {one: at for one, at in named.items() if one in owned and at > owned[one].committed}
         )
+        self._open = False
 
     def _fresh(self, messages: Iterable[RawMessage]) -> dict[str, RawBatch]:
         """By topic, events of owned partitions that were not folded already."""
@@ -140,6 +147,8 @@ class Face:
             origin = starts_of_log.get(one, 0)
             positions[one] = Position(max(offsets.get(one, 0), origin), 0)
         starts = self._state.recover(positions)
+        for one, start in starts.items():
+            self._check_log(one, start, starts_of_log.get(one, 0))
         topics = {name: topic for topic, name in self._sources.items()}
         ranges = {
             (topics[one.source], one.number): (
@@ -155,6 +164,15 @@ class Face:
         self._state.advance({one: position.committed for one, position in positions.items()})
         self._recovered = True
         _log.info("recovered", partitions=len(places), replayed=events)
+
+    def _check_log(self, one: Partition, start: int, begins: int) -> None:
+        """Where there is no mark at all the group may have begun at the start of the log."""
+        if start < begins and self._state.owned[one].base.any():
+            raise FatalError(
+                f"{one.source}[{one.number}]: state must be rebuilt from offset {start}, but the log begins at "
+                f"{begins}: retention was too short. Fix: `riskstream state rebuild --accept-loss` to go on without "
+                "those events."
+            )
 
     def _replay(self, raw: Mapping[str, RawBatch]) -> None:
         parts = [self._decoders[topic].decode(batch)[0] for topic, batch in raw.items()]

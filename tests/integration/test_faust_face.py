@@ -7,11 +7,19 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from features.errors import FatalError
+from stream.codecs.messages import RawMessage
+from stream.faust_face import Face
 from tests.stream.kafka.project import LOG, Project
 
 EVENTS = 60
@@ -84,3 +92,64 @@ def test_an_edited_policy_is_taken_up(tmp_path: Path, kafka: str, redis_url: str
                 break
     assert len(policies) == 2
     assert json.loads(first.value() or b"{}")["policy"] in policies
+
+
+class Agent:
+    """What Faust's agent does with one partition, batch by batch."""
+
+    def __init__(self, project: Project, sent: list[dict[str, Any]]) -> None:
+        self.project, self.sent = project, sent
+        self.place = (project.topic("payments"), 0)
+        self.face = Face(project.config)
+        group = project.config.kafka.group_id
+        self.group = Consumer({"bootstrap.servers": project.kafka, "group.id": group})
+
+    def score(self, start: int, end: int) -> list[dict[str, Any]]:
+        now = time.time_ns() // 1_000_000
+        batch = [
+            RawMessage(*self.place, offset, now, one["key"].encode(), one["value"].encode())
+            for offset, one in enumerate(self.sent[start:end], start)
+        ]
+        outputs = dict(self.face.score(batch, [self.place]))
+        decisions = [json.loads(record.value) for record in outputs[self.project.config.topics.decisions]]
+        return [{name: one[name] for name in SAME} for one in decisions]
+
+    def commit(self, offset: int) -> None:
+        self.group.commit(offsets=[TopicPartition(*self.place, offset)], asynchronous=False)
+        self.face.committed({self.place: offset})
+
+
+@pytest.fixture
+def agent(tmp_path: Path, kafka: str, redis_url: str) -> Iterator[Agent]:
+    project = Project(tmp_path, kafka, redis_url, partitions=1)
+    sent = messages(project)
+    project.produce(sent)
+    agent = Agent(project, sent)
+    yield agent
+    agent.group.close()
+    agent.face.close()
+
+
+def test_partitions_that_go_with_a_batch_under_way_leave_nothing_of_it(agent: Agent) -> None:
+    """Rows of a batch that is not committed must not be in Redis: whoever scores it again would see them."""
+    for offset in range(20):  # the last ones so quickly that few shards have their turn of being staged
+        agent.score(offset, offset + 1)
+        agent.commit(offset + 1)
+    first = agent.score(20, 40)
+    agent.face.lose()
+    assert agent.score(20, 40) == first
+
+
+def test_a_log_that_begins_after_the_marks_is_refused(agent: Agent) -> None:
+    agent.score(0, 20)
+    agent.commit(20)
+    agent.face.lose()
+    agent.score(20, 40)
+    agent.commit(40)
+    agent.face._state.drop()  # a crash before the second flush
+    agent.face._recovered = False
+    place = TopicPartition(*agent.place, 30)
+    admin = AdminClient({"bootstrap.servers": agent.project.kafka})
+    admin.delete_records([place])[place].result(30)
+    with pytest.raises(FatalError, match="the log begins at 30"):
+        agent.score(40, 50)
