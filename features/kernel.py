@@ -499,6 +499,8 @@ def _merge_oldest(e: Entries, rows: Rows, b: Buckets, lay: Layout, meta: Ints, r
             _remember(b, blk, c, e.k[c, x], t)
     rows.head[r] = (rows.head[r] + 1) & ((1 << rows.cls[r]) - 1)
     rows.n[r] -= 1
+    if lay.label:  # as a stored row would say: it keeps what was known when, not until when that holds
+        _chain(e, rows, r, e.hid[x], t)
 
 
 @lean

@@ -322,6 +322,29 @@ def test_the_engine_agrees_with_the_reference(
             )
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 30), st.booleans()), min_size=3, max_size=10))
+def test_labels_past_capacity_are_the_same_when_their_row_is_read_again(
+    versions: list[tuple[int, int, bool]],
+) -> None:
+    """Versions of a label may be known in any order, and the row may hold few of them."""
+    rate = (Aggregation(function="rate"), Aggregation(function="count"))
+    view = FeatureView(name="v", source="labels", entity="card", aggregations=rate, windows=("2m",))
+    made = Definitions(sources=(TRANSACTIONS, LABELS), entities=ENTITIES[:1], views=(view,), capacity=2)
+    stream: list[tuple[str, Event, int]] = []
+    for number, (subject, known, bad) in enumerate(versions):
+        label = {"subject": f"s{subject}", "at": EPOCH + subject * SECOND, "known": EPOCH + known * SECOND}
+        stream.append(("labels", {**label, "id": f"l{number}", "card": "a", "bad": float(bad)}, 0))
+        payment = {"id": f"t{number}", "ts": EPOCH + 40 * SECOND, "card": "a", "amount": 1.0}
+        stream.append(("tx", {**payment, "shop": None, "channel": None}, 0))
+    found: dict[bool, list[dict[str, float | str | None]]] = {True: [], False: []}
+    for forget, out in found.items():
+        engine, offsets = Saved(FeatureEngine(compile_plan(made))), {}
+        for place, one in enumerate(stream):
+            collect(engine.run(to_batch([(place, *one)], offsets, made.sources), forget=forget), out)
+    assert found[True] == found[False]
+
+
 @pytest.mark.parametrize("capacity", [8, 64])
 def test_past_capacity_windows_stay_within_their_bound(capacity: int) -> None:
     """A hot key: counts and sums err by at most one bucket at the window's edge, and the state stays bounded."""
