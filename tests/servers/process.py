@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import fcntl
 import shutil
 import signal
 import socket
@@ -12,20 +13,33 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from random import SystemRandom
-from typing import Self
+from typing import IO, Self
 
 # Below the ports that outgoing connections are given: one of those may take a port before its server does.
 _PORTS = range(15_000, 32_000)
-_given: set[int] = set()
+_LOCKS = Path(tempfile.gettempdir()) / "riskstream-ports"
+_given: dict[int, IO[bytes]] = {}
 
 
 def free_port() -> int:
-    """A TCP port on loopback that was free a moment ago; never one that this process was given before."""
+    """A TCP port on loopback that was free a moment ago; no other is given it as long as this process lives."""
+    _LOCKS.mkdir(exist_ok=True)
     for port in SystemRandom().sample(_PORTS, 1_000):
-        if port not in _given and _is_free(port):
-            _given.add(port)
+        if port not in _given and _reserve(port) and _is_free(port):
             return port
     raise RuntimeError("no free port")
+
+
+def _reserve(port: int) -> bool:
+    """A server may need seconds before it binds; the lock goes with its file, which goes with the process."""
+    lock = (_LOCKS / str(port)).open("ab")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        return False
+    _given[port] = lock
+    return True
 
 
 def _is_free(port: int) -> bool:
