@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from heapq import nsmallest
 
 import numpy as np
 
-from features.batch import Ints, MicroBatch, SourceBatch
+from features.batch import Bools, MicroBatch, SourceBatch
 from features.frames import concatenated
 from stream.contracts import DeadLetter
 from stream.kafka.consumer import Fetched, InputConsumer, Place, Reached
@@ -21,6 +22,9 @@ from stream.kafka.merge import arrange, reached, take
 
 _AHEAD = 4
 _UNKNOWN = np.iinfo(np.int64).min
+
+_Rank = tuple[bool, str, int]
+"""What decides between events of one time (stream/kafka/merge.py): scored, topic, partition."""
 
 
 class Sequencer:
@@ -46,6 +50,7 @@ class Sequencer:
         self._held: dict[str, SourceBatch] = {}
         self._letters: list[DeadLetter] = []
         self._newest: dict[Place, int] = dict.fromkeys(places, _UNKNOWN)
+        self._scored: dict[str, bool] = {}
         self._settled: dict[Place, int] = {}
         self._reached: dict[Place, Reached] = {}
         self._ends: dict[Place, int] = {}
@@ -65,6 +70,7 @@ class Sequencer:
         for part in parts:
             if not len(part):
                 continue
+            self._scored[part.source.topic] = part.source.scored
             for number in part.partitions:
                 place = (part.source.topic, number)
                 newest = int(part.event_time[part.partition == number].max())
@@ -74,8 +80,7 @@ class Sequencer:
 
     def take(self) -> tuple[MicroBatch, list[DeadLetter], dict[Place, Reached]]:
         """Events whose order is settled, the dead letters among them, and how far each partition may be committed."""
-        bound = self._at_most(self._bound())
-        ready, kept = self._split(bound)
+        ready, kept = self._split()
         self._held = {part.source.name: part for part in kept}
         first = self._first_held()
         upto = {
@@ -95,13 +100,12 @@ class Sequencer:
         self._settle(batch)
         return batch, letters, upto
 
-    def _at_most(self, bound: int | None) -> int | None:
-        """A bound that lets about a batch through; events of one time stay together."""
+    def _at_most(self) -> int | None:
+        """A time that lets about a batch through; events of one time stay together."""
         if sum(map(len, self._held.values())) <= self._batch_size:
-            return bound
+            return None
         times = np.concatenate([reached(part, self._settled) for part in self._held.values()])
-        last = int(np.partition(times, self._batch_size - 1)[self._batch_size - 1]) + 1
-        return last if bound is None else min(last, bound)
+        return int(np.partition(times, self._batch_size - 1)[self._batch_size - 1]) + 1
 
     def _settle(self, batch: MicroBatch) -> None:
         """Remember how far each partition has come: a late event of the next batch takes its place after that."""
@@ -111,14 +115,31 @@ class Sequencer:
                 newest = int(part.event_time[part.partition == number].max())
                 self._settled[place] = max(self._settled.get(place, _UNKNOWN), newest)
 
-    def _bound(self) -> int | None:
-        """The event time below which nothing can come any more; None when no partition is waited for."""
+    def _waited(self) -> list[tuple[int, _Rank]]:
+        """The two partitions that come next, of those that are waited for: newest time and rank of each."""
         if len(self._newest) <= 1:
-            return None
+            return []
         lag = self._consumer.lag()
         now = self._clock()
-        waited = [newest for place, newest in self._newest.items() if self._waits_for(place, lag, now)]
-        return min(waited) if waited else None
+        waited = [
+            (newest, self._rank(place))
+            for place, newest in self._newest.items()
+            if self._waits_for(place, lag, now)
+        ]
+        return nsmallest(2, waited)
+
+    def _rank(self, place: Place) -> _Rank:
+        return self._scored.get(place[0], False), *place
+
+    def _bound(self, place: Place, waited: list[tuple[int, _Rank]]) -> int | None:
+        """The time below which no other partition can have an event that comes before one of this partition.
+
+        Inside of a partition the offset decides, so it is never waited for by itself: else more events of one time
+        than are held would wait for ever. None when no other is waited for.
+        """
+        rank = self._rank(place)
+        first = next((one for one in waited if one[1] != rank), None)
+        return None if first is None else first[0] + (rank < first[1])
 
     def _waits_for(self, place: Place, lag: Mapping[Place, int], now: float) -> bool:
         at_end = lag.get(place) == 0 or self._ends.get(place, -1) >= self._consumer.cursor(place)
@@ -127,12 +148,13 @@ class Sequencer:
             return True
         return now - self._silent_since.setdefault(place, now) < self._wait
 
-    def _split(self, bound: int | None) -> tuple[list[SourceBatch], list[SourceBatch]]:
-        if bound is None:
+    def _split(self) -> tuple[list[SourceBatch], list[SourceBatch]]:
+        most, waited = self._at_most(), self._waited()
+        if most is None and not waited:
             return list(self._held.values()), []
         ready, kept = [], []
         for part in self._held.values():
-            early: Ints = np.flatnonzero(reached(part, self._settled) < bound)
+            early = np.flatnonzero(self._early(part, most, waited))
             if len(early) == len(part):
                 ready.append(part)
                 continue
@@ -141,6 +163,15 @@ class Sequencer:
             if len(early):
                 ready.append(take(part, early, part.position))
         return ready, kept
+
+    def _early(self, part: SourceBatch, most: int | None, waited: list[tuple[int, _Rank]]) -> Bools:
+        times = reached(part, self._settled)
+        early = np.ones(len(part), np.bool_) if most is None else times < most
+        for number in part.partitions:
+            bound = self._bound((part.source.topic, number), waited)
+            if bound is not None:
+                early &= (part.partition != number) | (times < bound)
+        return early
 
     def _first_held(self) -> dict[Place, int]:
         first: dict[Place, int] = {}
