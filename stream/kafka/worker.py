@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Literal
 
 from confluent_kafka import TopicPartition
@@ -39,6 +39,7 @@ _IDLE = 0.1
 _QUIET = 0.05
 _FIRST_WAIT = 0.1
 _LONGEST_WAIT = 5.0
+_LONGEST_AFTER = 7
 _DRAIN_SECONDS = 10.0
 _REVOKE_FLUSH_SECONDS = 2.0
 _GIVE_UP_AFTER = 20
@@ -93,9 +94,13 @@ class Worker:
         """Work until `stop`; raises what it cannot go on with. What was scored is committed and flushed."""
         with self._closing:
             self._open()
-            while not self._stop.is_set():
-                self._step_safely()
-            self._drain()
+            try:
+                while not self._stop.is_set():
+                    self._step_safely()
+                self._drain()
+            except BaseException:
+                self._forget()  # leaving the group flushes what is there, and a batch may be folded but not committed
+                raise
 
     # -- life ----------------------------------------------------------------------------------
 
@@ -114,13 +119,20 @@ class Worker:
         _log.info("started", delivery=self._settings.delivery, ordinal=self._settings.ordinal)
 
     def _drain(self) -> None:
-        end = time.monotonic() + _DRAIN_SECONDS
+        try:
+            done = self._finish(time.monotonic() + _DRAIN_SECONDS)
+        except RetriableError as error:
+            _log.warning("unit of work was not committed", reason=str(error))
+            self._forget()
+            done = False
+        _log.info("stopped", events=self.progress.events, alerts=self.progress.alerts, flushed=done)
+
+    def _finish(self, end: float) -> bool:
         self._lane.join()
         while self._lane.finishing and time.monotonic() < end:
             self._poll_ahead(_QUIET)
             self._lane.reap()
-        done = self._lane.settle() and self._flusher.flush_now(_DRAIN_SECONDS)
-        _log.info("stopped", events=self.progress.events, alerts=self.progress.alerts, flushed=done)
+        return self._lane.settle() and self._flusher.flush_now(_DRAIN_SECONDS)
 
     # -- the loop ------------------------------------------------------------------------------
 
@@ -129,7 +141,9 @@ class Worker:
             self._step()
         except RetriableError as error:
             self._failures += 1
-            if self._failures > _GIVE_UP_AFTER and not isinstance(error, StoreUnavailable):
+            if isinstance(error, StoreUnavailable):  # Redis may be away for long
+                self._failures = min(self._failures, _LONGEST_AFTER)
+            if self._failures > _GIVE_UP_AFTER:
                 raise FatalError(f"gave up after {self._failures} attempts: {error}") from error
             self._start_over(error)
 
@@ -150,13 +164,11 @@ class Worker:
         """Drop what the failed unit of work touched, then `recover` (PROTOCOL 2.5)."""
         _log.warning("recovering", reason=str(error), attempt=self._failures)
         self.progress.metrics.recoveries.labels(type(error).__name__).inc()
-        self._lane.abandon()
-        self._ahead = None
-        self._state.drop()
-        self._live = False
-        self._consumer.start_at({})
+        self._forget()
         self._assignment.fresh = bool(self._assignment.places)
-        self._wait(min(_FIRST_WAIT * 2 ** min(self._failures - 1, 6), _LONGEST_WAIT))
+        with suppress(RetriableError):  # what follows begins anew whatever comes of this
+            self._consumer.start_at({})
+            self._wait(min(_FIRST_WAIT * 2 ** min(self._failures - 1, _LONGEST_AFTER - 1), _LONGEST_WAIT))
 
     def _wait(self, seconds: float) -> None:
         """Poll so that the group keeps us, consuming nothing that counts."""
@@ -178,10 +190,14 @@ class Worker:
         except RetriableError as error:
             _log.warning("unit of work was not committed", reason=str(error))
         finally:
-            self._lane.abandon()
-            self._ahead = None
-            self._state.drop()
-            self._live = False
+            self._forget()
+
+    def _forget(self) -> None:
+        """Drop what is not committed, and all state with it; waits for the unit of work under way."""
+        self._lane.abandon()
+        self._ahead = None
+        self._state.drop()
+        self._live = False
 
     # -- recovery (PROTOCOL 5) -----------------------------------------------------------------
 
@@ -219,12 +235,12 @@ class Worker:
 
     def _replay(self) -> None:
         """One muted batch (PROTOCOL 5.5, 5.6)."""
-        if self._state.over_limit and not self._flusher.flush_now(_IDLE):
-            # Redis is away, or has lost writes; nothing more may be consumed meanwhile.
-            self._stop.wait(_QUIET)
-            return
         limits = {place: self._limit(place) for place in self._assignment.places}
-        fetched = self._consumer.fetch(self._settings.batch_size, _IDLE, limits=limits)
+        if self._state.over_limit and not self._flusher.flush_now(_IDLE):
+            self._poll_ahead(_QUIET, limits)
+            return
+        fetched, self._ahead = self._ahead or Fetched(), None
+        self._consumer.fetch(self._settings.batch_size, _IDLE, fetched, limits)
         if fetched.rebalanced:
             return
         point("in_replay")
@@ -267,11 +283,11 @@ class Worker:
             return
         if self._between is not None:
             self._between()
+        self.limit.check(len(decoded.batch), decoded.letters)
         prepared = self._desk.prepare(decoded)
         if not self._load(lambda: self._state.load(prepared)):
             return
         unit = self._desk.score(prepared, decoded)
-        self.limit.check(len(decoded.batch), decoded.letters)
         point("after_fold")
         unit.offsets = self._positions.offsets(
             {place: (reached.offset, reached.leader_epoch) for place, reached in settled.items()}
@@ -332,9 +348,9 @@ class Worker:
         while self._state.over_limit and self._poll_ahead(_IDLE):
             self._flusher.check()
 
-    def _poll_ahead(self, seconds: float) -> bool:
+    def _poll_ahead(self, seconds: float, limits: Mapping[Place, int] | None = None) -> bool:
         """Let time pass but keep polling, an event at most, kept for later; False after a rebalance or `stop`."""
-        ahead = self._consumer.fetch(1, seconds, self._ahead)
+        ahead = self._consumer.fetch(1, seconds, self._ahead, limits)
         # Kept, it would spoil what is fetched after the recovery: all of it is thrown away with the batch.
         self._ahead = None if ahead.rebalanced else ahead
         return self._ahead is not None and not self._stop.is_set()

@@ -124,6 +124,27 @@ def test_worker_paused_before_a_flush(world: World) -> None:
     paused_at(world, "before_flush")
 
 
+def test_worker_ends_of_an_error_after_it_has_scored(world: World) -> None:
+    """As it leaves the group it flushes what is committed: a batch that is folded and not committed is not."""
+    sent = messages()
+    worker = world.start_thread()
+    wait_until(lambda: worker.worker.ready, PATIENCE, "the worker to be ready")
+    score = worker.worker._desk.score
+
+    def fails(*batch: Any) -> Any:
+        unit = score(*batch)
+        if any((one.staged < one.committed).any() for one in worker.worker._state.owned.values()):
+            raise FatalError("this model cannot score that")
+        return unit
+
+    worker.worker._desk.score = fails  # type: ignore[method-assign]
+    for start in range(0, len(sent), 100):
+        world.produce(sent[start : start + 100])
+    assert "cannot score" in str(worker.ended())
+    world.start_thread()
+    settle(world, sent)
+
+
 def test_partitions_leave_and_come_back(world: World) -> None:
     sent = list(job.events(3_000, seed=11))
     first = world.start_thread(0)
