@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from features.errors import ConfigurationError
@@ -55,7 +55,10 @@ def connect(
         raise ConfigurationError(f"redis.url: {error}. Start Redis, or correct the setting.") from error
     consumer, delivery = _clients(config)
     flusher = Flusher(state, store, worker.flush_interval_ms / 1000, worker.shards, point)
-    try:
+    with ExitStack() as closing:  # in this order: consumer, flusher, delivery; each whatever the others raise
+        closing.callback(delivery.close)
+        closing.callback(flusher.stop)
+        closing.callback(consumer.close)
         delivery.open()
         flusher.start()
         room = preflight.message_room(config.topics.dead_letters)
@@ -63,10 +66,6 @@ def connect(
         desk = Desk(scorer, state, decoders, config.topics, room, journal)
         positions = Positions(consumer, state, sources, worker.start)
         yield Clients(state, desk, flusher, consumer, delivery, positions)
-    finally:
-        consumer.close()
-        flusher.stop()
-        delivery.close()
 
 
 def _output_topics(config: Config) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
-from features.errors import FencedError, RetriableError
+from features.errors import FatalError, FencedError, RetriableError
 from stream.codecs.alert_codec import Record
 from stream.kafka.aside import Aside, NoReturn
 from stream.kafka.client_errors import kafka_error, sort
@@ -28,6 +28,7 @@ _RETRY_PAUSE = 0.005
 _STEP_TIMEOUT = 10.0
 _PATIENCE = 20.0
 _NO_RETURN_AFTER = 2 * _STEP_TIMEOUT
+_CLIENT_ENDED = KafkaError._FATAL
 
 
 class Delivery(Protocol):
@@ -113,12 +114,24 @@ class ExactlyOnce:
         self._send_offsets(producer, offsets, metadata)
         point("after_send_offsets")
         for topic, records in outputs:
-            produce(producer, topic, records)
+            self._produce(producer, topic, records)
         producer.flush(_STEP_TIMEOUT)  # what follows is the commit alone, also for whoever crashes here
         point("before_commit")
         _call(lambda: producer.commit_transaction(_STEP_TIMEOUT), "committing a transaction")
         point("after_commit")
         self._open = False
+
+    def _produce(self, producer: Producer, topic: str, records: list[Record]) -> None:
+        try:
+            produce(producer, topic, records)
+        except FatalError as error:
+            if (
+                isinstance(error.__cause__, KafkaException)
+                and kafka_error(error.__cause__).code() == _CLIENT_ENDED
+            ):
+                # Fenced meanwhile, as a rule; the client only says that it is at its end, the commit says why.
+                _call(lambda: producer.commit_transaction(_STEP_TIMEOUT), f"producing to {topic}")
+            raise
 
     def _send_offsets(self, producer: Producer, offsets: list[TopicPartition], metadata: Any) -> None:
         def send() -> None:
