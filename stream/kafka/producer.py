@@ -47,14 +47,15 @@ def produce(
             failures.append(error)
 
     report = None if failures is None else delivered
-    for record in records:
-        headers: Any = record.headers
-        while True:
-            try:
-                producer.produce(topic, record.value, record.key, headers=headers, on_delivery=report)
-                break
-            except BufferError:
-                producer.poll(0.05)
-            except KafkaException as error:
-                raise sort(error, f"producing to {topic}") from error
-    producer.poll(0)
+    try:
+        for record in records:
+            headers: Any = record.headers
+            while True:
+                try:
+                    producer.produce(topic, record.value, record.key, headers=headers, on_delivery=report)
+                    break
+                except BufferError:
+                    producer.poll(0.05)
+        producer.poll(0)  # raises what ended the client
+    except KafkaException as error:
+        raise sort(error, f"producing to {topic}") from error

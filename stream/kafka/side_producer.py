@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
-from confluent_kafka import KafkaError, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 from stream.codecs.alert_codec import Record
 from stream.config import Kafka
@@ -22,7 +23,7 @@ class SideProducer:
         self._dropped = dropped
 
     def publish(self, topic: str, records: Iterable[Record]) -> None:
-        """Hand records over; those that find the queue full are dropped."""
+        """Hand records over; those that find the queue full, or the client at its end, are dropped."""
         lost = 0
         for record in records:
             headers: Any = record.headers
@@ -30,15 +31,17 @@ class SideProducer:
                 self._producer.produce(
                     topic, record.value, record.key, headers=headers, on_delivery=self._delivered
                 )
-            except BufferError:
+            except (BufferError, KafkaException):
                 lost += 1
-        self._producer.poll(0)
+        with suppress(KafkaException):
+            self._producer.poll(0)
         if lost:
             self._dropped(lost)
 
     def close(self) -> None:
         """Wait a little for what is under way."""
-        self._producer.flush(_CLOSE_SECONDS)
+        with suppress(KafkaException):
+            self._producer.flush(_CLOSE_SECONDS)
 
     def _delivered(self, error: KafkaError | None, _: object) -> None:
         if error is not None:

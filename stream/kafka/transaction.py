@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
@@ -115,7 +116,8 @@ class ExactlyOnce:
         point("after_send_offsets")
         for topic, records in outputs:
             self._produce(producer, topic, records)
-        producer.flush(_STEP_TIMEOUT)  # what follows is the commit alone, also for whoever crashes here
+        # What follows is the commit alone, also for whoever crashes here.
+        _call(lambda: producer.flush(_STEP_TIMEOUT), "producing")
         point("before_commit")
         _call(lambda: producer.commit_transaction(_STEP_TIMEOUT), "committing a transaction")
         point("after_commit")
@@ -209,7 +211,11 @@ class AtLeastOnce:
         failures: list[KafkaError] = []
         for topic, records in outputs:
             produce(producer, topic, records, failures)
-        if producer.flush(_FLUSH_TIMEOUT):
+        try:
+            left = producer.flush(_FLUSH_TIMEOUT)
+        except KafkaException as error:
+            raise sort(error, "producing") from error
+        if left:
             raise RetriableError("producing: not all was acknowledged in time")
         if failures:
             raise sort(failures[0], "producing")
@@ -231,14 +237,19 @@ class AtLeastOnce:
         """See Delivery."""
         if self._producer is not None:
             self._producer.purge()
-            self._producer.flush(1.0)
+        self._flush(1.0)
         self.open()
 
     def close(self) -> None:
         """See Delivery."""
-        if self._producer is not None:
-            self._producer.flush(5.0)
+        self._flush(5.0)
         self._producer = None
+
+    def _flush(self, seconds: float) -> None:
+        """What is left is given up, whatever the client says of it."""
+        if self._producer is not None:
+            with suppress(KafkaException):
+                self._producer.flush(seconds)
 
 
 def _call(step: Callable[[], object], doing: str) -> None:

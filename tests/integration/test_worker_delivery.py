@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Producer
 
+from features.errors import RetriableError
+from stream.codecs.alert_codec import Record
+from stream.kafka import consumer as consuming
+from stream.kafka import producer as producing
+from stream.kafka.consumer import InputConsumer
+from stream.kafka.transaction import ExactlyOnce
 from tests.chaos import job
 from tests.chaos.world import World
 from tests.servers import chosen
@@ -46,3 +54,30 @@ def test_a_broker_that_is_killed_and_comes_back_loses_nothing(
     if delivery == "at_least_once":  # what was delivered but not committed is delivered again, the same
         found.duplicated = 0
     assert found.failures == []
+
+
+def test_a_rival_that_comes_between_two_records_fences(kafka: str, make_topic: Callable[..., str]) -> None:
+    """The client says only that it is at its end; that another has its name is said by the commit."""
+    topic = make_topic(partitions=1)
+    common = {"bootstrap.servers": kafka, "log_level": 0}
+    settings = producing.properties(common, {}, f"{topic}-0")
+    delivery = ExactlyOnce(settings)
+    delivery.open()
+
+    def records() -> Iterator[Record]:
+        own, rival = delivery._producer, Producer(settings)
+        assert own is not None
+        yield Record(None, b"first", [])
+        own.flush(30)
+        rival.init_transactions(30)
+        end = time.monotonic() + 30
+        while time.monotonic() < end:
+            yield Record(None, b"again", [])
+
+    group = InputConsumer(consuming.properties(common, {}, f"{topic}-group"))
+    try:
+        with pytest.raises(RetriableError, match=r"FENCED|EPOCH"):
+            delivery.deliver([(topic, records())], [], group.metadata())  # type: ignore[list-item]
+    finally:
+        group.close()
+        delivery.close()
