@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -75,8 +75,12 @@ class Owned:
     cursor: int
     staged: Ints
     base: Ints
-    acknowledged: Ints
-    flushed_at: Ints
+    acknowledged: Ints = field(init=False)
+    flushed_at: Ints = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.acknowledged = self.base.copy()
+        self.flushed_at = np.zeros_like(self.base)
 
     @property
     def replays(self) -> bool:
@@ -108,7 +112,7 @@ class SliceState:
         self._rota = Rota(engine.shards, settings.stage_ms)
         self._lock = threading.Lock()
         self._epoch = 0
-        self._lost = False
+        self.refused = False
         self.degraded = False
         self.restored = False
         self._evictable = np.full(engine.shards, np.iinfo(np.int64).max)
@@ -129,7 +133,7 @@ class SliceState:
             self._pending.clear()
             self._staged = None
             self._rota = Rota(self._engine.shards, self._settings.stage_ms)
-            self._lost = False
+            self.refused = False
             self.degraded = self.restored = False
         self._engine.drop_all()
         self.cold.own({})
@@ -148,15 +152,8 @@ class SliceState:
             if base.max() > position.committed:
                 raise NotOurs(partition, int(base.max()))
             start = int(base.min())
-            owned[partition] = Owned(
-                position.committed,
-                position.origin,
-                start,
-                np.full(len(base), start, np.int64),
-                base,
-                base.copy(),
-                np.zeros(len(base), np.int64),
-            )
+            staged = np.full(len(base), start, np.int64)
+            owned[partition] = Owned(position.committed, position.origin, start, staged, base)
         with self._lock:
             self._owned = owned
         self.cold.own(owned)
@@ -168,19 +165,12 @@ class SliceState:
         nothing = np.zeros(self._engine.shards, np.int64)
         owned = {
             partition: Owned(
-                one.committed,
-                one.origin,
-                one.committed,
-                nothing + one.committed,
-                nothing,
-                nothing.copy(),
-                nothing.copy(),
+                one.committed, one.origin, one.committed, nothing + one.committed, nothing.copy()
             )
             for partition, one in positions.items()
         }
-        with (
-            self._lock
-        ):  # both at once: the flusher must not take these for partitions whose rows are all there
+        # Both at once: the flusher must not take these for partitions whose rows are all there.
+        with self._lock:
             self._owned = owned
             self.degraded = True
         self.cold.own(owned)
@@ -332,14 +322,9 @@ class SliceState:
         with self._lock:
             return all(bool((one.base >= one.staged).all()) for one in self._owned.values())
 
-    @property
-    def refused(self) -> bool:
-        """Whether a flush was refused: nothing more is flushed until `recover`."""
-        return self._lost
-
     def check(self) -> None:
         """Raise LostWrites once a flush was refused (PROTOCOL 3.3)."""
-        if self._lost:
+        if self.refused:
             raise LostWrites("redis lost writes that this worker builds on: a flush was refused")
         if self.degraded and self.restored:
             raise RetriableError("redis is back")
@@ -352,7 +337,7 @@ class SliceState:
         """
         now = self._now_ms()
         with self._lock:
-            if self.degraded or self._lost:
+            if self.degraded or self.refused:
                 return self._epoch, []
             due = [
                 self._flush(partition, shard, one, now)
@@ -385,7 +370,7 @@ class SliceState:
                 return
             for flush, answer in zip(flushes, answers, strict=True):
                 if answer == LOST:
-                    self._lost = True
+                    self.refused = True
                     continue
                 one = self._owned[flush.partition]
                 one.base[flush.shard] = max(int(one.base[flush.shard]), flush.next)

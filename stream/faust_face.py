@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-from features.errors import FatalError
 from features.flusher import Flusher
 from features.state import Position, SliceState, StateSettings
 from features.store.base import Partition, StoreUnavailable
@@ -20,6 +19,7 @@ from stream.kafka.merge import arrange
 from stream.kafka.offsets import GroupOffsets
 from stream.kafka.past_alerts import recall
 from stream.kafka.preflight import Preflight
+from stream.kafka.rebalance import log_too_short
 from stream.kafka.replay_reader import Place, replayed
 from stream.kafka.transaction import Outputs
 from stream.kafka.unit import Decoded, Desk
@@ -168,11 +168,7 @@ class Face:
     def _check_log(self, one: Partition, start: int, begins: int) -> None:
         """Where there is no mark at all the group may have begun at the start of the log."""
         if start < begins and self._state.owned[one].base.any():
-            raise FatalError(
-                f"{one.source}[{one.number}]: state must be rebuilt from offset {start}, but the log begins at "
-                f"{begins}: retention was too short. Fix: `riskstream state rebuild --accept-loss` to go on without "
-                "those events."
-            )
+            raise log_too_short(f"{one.source}[{one.number}]", start, begins)
 
     def _replay(self, raw: Mapping[str, RawBatch]) -> None:
         parts = [self._decoders[topic].decode(batch)[0] for topic, batch in raw.items()]

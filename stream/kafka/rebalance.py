@@ -149,10 +149,7 @@ class Positions:
         low, high = self._consumer.log_range(place, _TIMEOUT)
         name = f"{place[0]}[{place[1]}]"
         if start < low:
-            raise FatalError(
-                f"{name}: state must be rebuilt from offset {start}, but the log begins at {low}: retention was too "
-                "short. Fix: `riskstream state rebuild --accept-loss` to go on without those events."
-            )
+            raise log_too_short(name, start, low)
         if committed > high:
             raise FatalError(
                 f"{name}: {committed} was committed, but the log ends at {high}: it was truncated or the topic "
@@ -166,6 +163,14 @@ class Positions:
             origin = self._state.owned[self.partition(place)].origin
             out.append(TopicPartition(*place, offset, metadata=f"{_ORIGIN}{origin}", leader_epoch=epoch))
         return out
+
+
+def log_too_short(name: str, start: int, begins: int) -> FatalError:
+    """The log of a partition no longer holds what its state must be rebuilt from (PROTOCOL 5.4)."""
+    return FatalError(
+        f"{name}: state must be rebuilt from offset {start}, but the log begins at {begins}: retention was too "
+        "short. Fix: `riskstream state rebuild --accept-loss` to go on without those events."
+    )
 
 
 def _origin(one: TopicPartition) -> int:

@@ -96,13 +96,9 @@ class World(RuleBasedStateMachine):
         """What happens between what a batch reads and what it folds, and between two batches of a replay."""
         what = next(self.meanwhile)
         if what == "flush":
-            self.flush_of(self.state)
+            flushed(self.store, self.state)
         elif what == "zombie" and self.zombies:
-            self.flush_of(self.zombies[-1])
-
-    def flush_of(self, state: SliceState) -> None:
-        epoch, flushes = state.take_flushes(everything=True)
-        state.flushed(epoch, flushes, self.store.flush(flushes))
+            flushed(self.store, self.zombies[-1])
 
     @rule(size=integers(1, 4), fails=booleans())
     def work(self, size: int, fails: bool) -> None:
@@ -168,7 +164,7 @@ class World(RuleBasedStateMachine):
     @precondition(lambda self: self.zombies)
     @rule(which=integers(0, 9))
     def zombie_flushes(self, which: int) -> None:
-        self.flush_of(self.zombies[which % len(self.zombies)])
+        flushed(self.store, self.zombies[which % len(self.zombies)])
 
     @rule()
     def snapshot(self) -> None:
@@ -212,8 +208,7 @@ class World(RuleBasedStateMachine):
             return
         self.owned = list(range(PARTITIONS))
         self.restart()
-        epoch, flushes = self.state.take_flushes(everything=True)
-        self.state.flushed(epoch, flushes, self.store.flush(flushes))
+        flushed(self.store, self.state)
         assert self.state.settled
         for one, log in enumerate(self.log):
             for event in log[: self.committed[one]]:
