@@ -29,7 +29,6 @@ _RETRY_PAUSE = 0.005
 _STEP_TIMEOUT = 10.0
 _PATIENCE = 20.0
 _NO_RETURN_AFTER = 2 * _STEP_TIMEOUT
-_CLIENT_ENDED = KafkaError._FATAL
 
 
 class Delivery(Protocol):
@@ -127,10 +126,8 @@ class ExactlyOnce:
         try:
             produce(producer, topic, records)
         except FatalError as error:
-            if (
-                isinstance(error.__cause__, KafkaException)
-                and kafka_error(error.__cause__).code() == _CLIENT_ENDED
-            ):
+            cause = error.__cause__
+            if isinstance(cause, KafkaException) and kafka_error(cause).code() == KafkaError._FATAL:
                 # Fenced meanwhile, as a rule; the client only says that it is at its end, the commit says why.
                 _call(lambda: producer.commit_transaction(_STEP_TIMEOUT), f"producing to {topic}")
             raise
