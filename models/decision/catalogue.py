@@ -16,7 +16,6 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from string import Formatter
-from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -54,8 +53,12 @@ class Catalogue:
         template = entry.text
         if isinstance(value, float) and isinstance(baseline, float):
             template = (entry.higher if value > baseline else entry.lower) or template
-        filled = {"value": value, "baseline": baseline, "contribution": contribution, "feature": feature}
-        return _Lenient().vformat(template, (), filled)
+        return template.format(
+            value=_Lenient(value),
+            baseline=_Lenient(baseline),
+            contribution=_Lenient(contribution),
+            feature=_Lenient(feature),
+        )
 
     def _entry(self, feature: str) -> Entry:
         known = self._found.get(feature)
@@ -90,12 +93,18 @@ def _check(template: str, place: str) -> None:
         raise PolicyError(place, f"text {template!r}: {error}") from error
 
 
-class _Lenient(Formatter):
-    """Formats numbers as asked, everything else as it is; None reads "missing"."""
+class _Lenient:
+    """A value that formats as asked where it is a number, and else as it is; None reads "missing"."""
 
-    def format_field(self, value: Any, format_spec: str) -> str:
-        if value is None:
-            return "missing"
-        if isinstance(value, float):
-            return format(value, format_spec or ".6g")
-        return str(value)
+    __slots__ = ("_value",)
+
+    def __init__(self, value: float | str | None) -> None:
+        self._value = value
+
+    def __format__(self, spec: str) -> str:
+        if isinstance(self._value, float):
+            return format(self._value, spec or ".6g")
+        return "missing" if self._value is None else str(self._value)
+
+    def __repr__(self) -> str:
+        return repr(self._value)
