@@ -310,7 +310,7 @@ def _infos(client: Client) -> dict[str, dict[str, Any]]:
 
 
 def _pairs(flat: Sequence[bytes]) -> Mapping[bytes, bytes]:
-    return dict(zip(flat[::2], flat[1::2], strict=True))
+    return dict(zip(flat[::2], flat[1::2], strict=True)) if flat else {}
 
 
 def _describe(error: Exception) -> str:
