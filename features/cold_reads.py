@@ -15,7 +15,7 @@ import numpy as np
 from features.batch import Bools, Ints
 from features.errors import RetriableError
 from features.store.base import Partition, ShardAnswer, ShardRead, Store
-from features.store.layout import slice_name, stamp_of
+from features.store.layout import key_of, stamp_of
 
 if TYPE_CHECKING:
     from features.engine import FeatureEngine
@@ -157,7 +157,7 @@ class ColdReader:
             lacking = np.flatnonzero(~keys.loaded)
             if not len(lacking):
                 continue
-            self.missing[keys.entity] = [keys.keys[row] for row in lacking.tolist()]
+            self.missing[keys.entity] = [key_of(keys.names[row]) for row in lacking.tolist()]
             for group in self._engine.plan.groups:
                 if group.entity == keys.entity:
                     slot = prepared.passes[group.index].slot
@@ -257,7 +257,7 @@ class ColdReader:
         for name, row in found.items():
             partition = Partition.of(name)
             if partition not in self._owned:
-                key = one.keys.keys[place]
+                key = key_of(one.keys.names[place])
                 self.foreign_read.append((one.keys.entity, key, *partition, stamp_of(row)))
             elif loaded:
                 continue  # the cache is ahead of what is stored
@@ -271,7 +271,7 @@ def _by_shard(wanted: list[_Wanted]) -> tuple[list[ShardRead], list[tuple[list[i
     for number, one in enumerate(wanted):
         chosen = one.chosen.tolist()
         for place, shard in zip(chosen, one.keys.shards[one.chosen].tolist(), strict=True):
-            names.setdefault(shard, []).append(slice_name(one.keys.entity, one.keys.keys[place]))
+            names.setdefault(shard, []).append(one.keys.names[place])
             asked, slots = places.setdefault(shard, ([], []))
             asked.append(number)
             slots.append(place)

@@ -23,10 +23,10 @@ from features.plan import Group, Plan
 from features.prepared import (
     DirtyRun,
     EntityKeys,
+    Names,
     Part,
     Pass,
     Prepared,
-    Texts,
     cut,
     reorder,
 )
@@ -43,7 +43,7 @@ class FeatureEngine:
         self._groups = [GroupState(group) for group in plan.groups]
         entities = {entity for reader in plan.readers.values() for entity in reader.entity_keys}
         entities |= {group.entity for group in plan.groups}
-        self._keys = {entity: KeyTable(shards) for entity in sorted(entities)}
+        self._keys = {entity: KeyTable(entity, shards) for entity in sorted(entities)}
         self._conditions = {
             group.index: Conditions(plan.sources[group.source], group.conditions) for group in plan.groups
         }
@@ -276,7 +276,7 @@ class FeatureEngine:
             EntityKeys(
                 entity,
                 slots,
-                Texts(self._keys[entity].texts, slots),
+                Names(self._keys[entity].names, slots),
                 self._keys[entity].shards[slots],
                 self._keys[entity].loaded[slots].copy(),
                 self._keys[entity].read_at[slots].copy(),
@@ -331,12 +331,12 @@ class FeatureEngine:
         state.rows.dirty[which] = 0
         slots = state.rows.slot[which]
         table.loaded[slots] = True
-        keys = [table.texts[slot] for slot in slots.tolist()]
+        names = list(map(table.names.__getitem__, slots.tolist()))
         places = np.stack([state.rows.part[which], table.shards[slots]])
         starts = np.flatnonzero((np.diff(places, prepend=-1) != 0).any(axis=0)).tolist()
         for start, end in pairwise([*starts, len(rows)]):
             partition, shard = places[:, start].tolist()
-            yield DirtyRun(group.entity, group.source, partition, shard, keys[start:end], rows[start:end])
+            yield DirtyRun(group.entity, group.source, partition, shard, names[start:end], rows[start:end])
 
     def _encoded(self, state: GroupState, which: Ints) -> list[bytes]:
         out, ends = state.encode(which)

@@ -1,4 +1,4 @@
-"""Keys of one entity: from a 64-bit hash to a slot, with text and shard kept for each slot."""
+"""Keys of one entity: from a 64-bit hash to a slot, with name and shard kept for each slot."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ import numpy as np
 from features.batch import Bools, Ints
 from features.compiled import compiled
 from features.hashing import Hashes, shard_of
+from features.store.layout import slice_names
 
 
 class KeyTable:
-    """Slots are small numbers given in order of first sight; a slot of an evicted key is used again."""
+    """Slots are small numbers given in order of first sight; a slot of an evicted key is used again.
 
-    def __init__(self, shards: int) -> None:
+    `names` are those of the store (layout.slice_name): made once a key, not each time that its row is stored.
+    """
+
+    def __init__(self, entity: str, shards: int) -> None:
+        self._entity = entity
         self._shards = shards
         self.clear()
 
@@ -22,7 +27,7 @@ class KeyTable:
         """Forget all keys."""
         self._table = np.full(1 << 10, -1, np.int64)
         self.hashes = np.zeros(1 << 9, np.uint64)
-        self.texts: list[str] = []
+        self.names: list[bytes] = []
         self.shards: Ints = np.zeros(1 << 9, np.int64)
         self.loaded: Bools = np.zeros(1 << 9, np.bool_)
         self.read_at: Ints = np.zeros(1 << 9, np.int64)
@@ -48,7 +53,7 @@ class KeyTable:
 
     def forget(self, slots: Ints) -> None:
         """Give slots free; their keys are unknown again."""
-        self.bytes -= sum(len(self.texts[slot]) for slot in slots.tolist()) + 120 * len(slots)
+        self.bytes -= sum(len(self.names[slot]) for slot in slots.tolist()) + 120 * len(slots)
         self.hashes[slots] = 0
         self._free = np.concatenate([self._free, slots])
         self._table.fill(-1)
@@ -58,10 +63,11 @@ class KeyTable:
         self.shards[slots] = shard_of(hashes, self._shards)
         self.loaded[slots] = False
         self.read_at[slots] = 0
-        self.texts.extend([""] * (self.count - before))
-        for slot, text in zip(slots.tolist(), texts, strict=True):
-            self.texts[slot] = text
-        self.bytes += sum(map(len, texts)) + 120 * len(texts)
+        self.names.extend([b""] * (self.count - before))
+        names = slice_names(self._entity, texts)
+        for slot, name in zip(slots.tolist(), names, strict=True):
+            self.names[slot] = name
+        self.bytes += sum(map(len, names)) + 120 * len(names)
 
     def _grow(self, size: int) -> None:
         size = max(size, len(self.hashes) * 2)

@@ -10,18 +10,24 @@ import numpy as np
 
 from features import kernel as k
 from features.batch import Bools, Floats, Ints, MicroBatch, SourceBatch
+from features.store.layout import key_of
 
 
 @dataclass(slots=True)
 class EntityKeys:
-    """The different keys of one entity in a batch; all arrays in the same order."""
+    """The different keys of one entity in a batch, named as the store does; all arrays in the same order."""
 
     entity: str
     slots: Ints
-    keys: Sequence[str]
+    names: Sequence[bytes]
     shards: Ints
     loaded: Bools
     foreign_read_at: Ints
+
+    @property
+    def keys(self) -> list[str]:
+        """The texts of all keys."""
+        return list(map(key_of, self.names))
 
 
 @dataclass(slots=True)
@@ -86,30 +92,35 @@ class DirtyRun:
     source: str
     partition: int
     shard: int
-    keys: list[str]
+    names: list[bytes]
     rows: list[bytes]
 
+    @property
+    def keys(self) -> list[str]:
+        """The texts of the rows' keys."""
+        return list(map(key_of, self.names))
 
-class Texts(Sequence[str]):
-    """Texts of some slots, looked up when asked for: most batches need few of them."""
 
-    def __init__(self, texts: list[str], slots: Ints) -> None:
-        self._texts = texts
+class Names(Sequence[bytes]):
+    """Names of some slots, looked up when asked for: most batches need few of them."""
+
+    def __init__(self, names: list[bytes], slots: Ints) -> None:
+        self._names = names
         self._slots = slots
 
     def __len__(self) -> int:
         return len(self._slots)
 
     @overload
-    def __getitem__(self, place: int) -> str: ...
+    def __getitem__(self, place: int) -> bytes: ...
     @overload
-    def __getitem__(self, place: slice) -> list[str]: ...
+    def __getitem__(self, place: slice) -> list[bytes]: ...
 
-    def __getitem__(self, place: int | slice) -> str | list[str]:
+    def __getitem__(self, place: int | slice) -> bytes | list[bytes]:
         if isinstance(place, slice):
-            return [self._texts[slot] for slot in self._slots[place].tolist()]
-        text: str = self._texts[self._slots[place]]
-        return text
+            return [self._names[slot] for slot in self._slots[place].tolist()]
+        name: bytes = self._names[self._slots[place]]
+        return name
 
 
 def reorder(made: Pass, order: Ints) -> None:

@@ -22,7 +22,6 @@ from features.errors import RetriableError
 from features.pending import PendingRows, Place, Rows
 from features.rota import Rota
 from features.store.base import LOST, Flush, Manifest, Partition, Store
-from features.store.layout import slice_names
 
 if TYPE_CHECKING:
     from features.engine import FeatureEngine
@@ -389,6 +388,5 @@ class SliceState:
 
 
 def _staged(run: DirtyRun) -> Staged:
-    """Rows named as the store names them."""
-    rows = dict(zip(slice_names(run.entity, run.keys), run.rows, strict=True))
+    rows = dict(zip(run.names, run.rows, strict=True))
     return (Partition(run.source, run.partition), run.shard), rows, sum(map(len, run.rows))

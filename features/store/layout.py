@@ -68,6 +68,15 @@ def slice_names(entity: str, keys: Sequence[str]) -> list[bytes]:
     return (prefix + joined.replace("\n", f"\n{prefix}")).encode().split(b"\n")
 
 
+def key_of(name: bytes) -> str:
+    """The key in a name.
+
+    >>> key_of(slice_name("card", "c:1"))
+    'c:1'
+    """
+    return name.partition(b":")[2].decode()
+
+
 def stamp_of(row: bytes) -> int:
     """The stamp of an encoded row: the offset of the last event folded, plus one.
 

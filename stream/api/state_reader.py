@@ -17,7 +17,6 @@ from features.engine import FeatureEngine
 from features.errors import RetriableError
 from features.prepared import EntityKeys, Prepared
 from features.store.base import Marks, Partition, ShardRead, Store
-from features.store.layout import slice_name
 
 _CHECK_EVERY_S = 1.0
 
@@ -97,10 +96,7 @@ class StateReader:
         for number, place in places:
             by_shard.setdefault(int(wanted[number].keys.shards[place]), []).append((number, place))
         reads = [
-            ShardRead(
-                shard,
-                [slice_name(wanted[n].keys.entity, wanted[n].keys.keys[place]) for n, place in asked],
-            )
+            ShardRead(shard, [wanted[n].keys.names[place] for n, place in asked])
             for shard, asked in by_shard.items()
         ]
         for answer, asked in zip(self._store.read(reads) if reads else [], by_shard.values(), strict=True):

@@ -16,6 +16,7 @@ from features.batch import Bools, Ints
 from features.compile import compile_plan
 from features.prepared import DirtyRun
 from features.spec import Aggregation, Definitions, Entity, FeatureView, Field, Source
+from features.store.layout import slice_name
 
 SHARDS = 3
 
@@ -110,7 +111,7 @@ class OffsetEngine:
             SimpleNamespace(
                 entity=entity,
                 slots=np.array([self._slot(entity, key) for key in keys], np.int64),
-                keys=keys,
+                names=[slice_name(entity, key) for key in keys],
                 shards=np.array([shard_of(entity, key) for key in keys], np.int64),
                 loaded=np.array([(entity, key) in self.loaded for key in keys], np.bool_),
                 foreign_read_at=np.array([self.read_at.get((entity, key), 0) for key in keys], np.int64),
@@ -150,7 +151,14 @@ class OffsetEngine:
         rows = [row for row in self.dirty if shards[shard_of(row[0], row[1])]]
         self.dirty = {row: None for row in self.dirty if row not in rows}
         return [
-            DirtyRun(entity, source, partition, shard_of(entity, key), [key], [encode(self.rows[row])])
+            DirtyRun(
+                entity,
+                source,
+                partition,
+                shard_of(entity, key),
+                [slice_name(entity, key)],
+                [encode(self.rows[row])],
+            )
             for row in rows
             for entity, key, source, partition in [row]
         ]
