@@ -202,7 +202,7 @@ class FeatureEngine:
         parts = np.zeros(0, np.int64)
         # PROTOCOL 6.2: stamps of every slice but the event's own, which its offset tells.
         if folds and (group.label or not group.partition_local):
-            state.parts.update(np.unique(made.part[made.folds]).tolist())
+            state.parts.update(distinct(made.part[made.folds]).tolist())
         if sheet is not None and not (group.partition_local and group.source == name):
             parts = np.array(sorted(state.parts), np.int64)
         stamps = np.full((len(sheet.batch) if sheet else 0, len(parts)), -1, np.int64)
@@ -317,18 +317,16 @@ class FeatureEngine:
 
     def take_dirty(self, shards: Bools | None = None) -> list[DirtyRun]:
         """Encode every row touched since the last take; of some shards only, where they are marked."""
-        return [run for state in self._groups for run in self._dirty_runs(state, shards)]
+        due = np.ones(self.shards, np.bool_) if shards is None else shards
+        return [run for state in self._groups for run in self._dirty_runs(state, due)]
 
-    def _dirty_runs(self, state: GroupState, shards: Bools | None) -> Iterator[DirtyRun]:
+    def _dirty_runs(self, state: GroupState, due: Bools) -> Iterator[DirtyRun]:
         group, table = state.group, self._keys[state.group.entity]
-        which = np.flatnonzero(state.rows.dirty[: int(state.meta[k.NROWS])])
-        if shards is not None and not shards.all():
-            which = which[shards[table.shards[state.rows.slot[which]]]]
+        which = state.take_dirty(table.shards, due)
         if not len(which):
             return
         which = which[np.lexsort((table.shards[state.rows.slot[which]], state.rows.part[which]))]
         rows = self._encoded(state, which)
-        state.rows.dirty[which] = 0
         slots = state.rows.slot[which]
         table.loaded[slots] = True
         names = list(map(table.names.__getitem__, slots.tolist()))

@@ -57,7 +57,7 @@ class GroupState:
         """Forget all rows."""
         self.meta = np.full(k.META, -1, np.int64)
         zeros = (k.BUMP, k.NROWS, k.LATE, k.FORGOTTEN, k.DUPLICATES, k.NBUCKETS)
-        for at in (*zeros, k.LIVE_EVENTS, k.LIVE_ROWS, k.LIVE_BUCKETS):
+        for at in (*zeros, k.LIVE_EVENTS, k.LIVE_ROWS, k.LIVE_BUCKETS, k.TOUCHED):
             self.meta[at] = 0
         self.entries = self._entries(1 << 12)
         self.rows = _rows(1 << 8)
@@ -89,9 +89,19 @@ class GroupState:
         per_bucket = sum(array.nbytes for array in self.buckets) // len(self.buckets.n)
         return int(
             self.meta[k.LIVE_EVENTS] * per_event
-            + self.meta[k.LIVE_ROWS] * 96
+            + self.meta[k.LIVE_ROWS] * 112
             + self.meta[k.LIVE_BUCKETS] * per_bucket
         )
+
+    def take_dirty(self, shard_of: Ints, due: Bools) -> Ints:
+        """Rows of keys in shards that are `due`, touched since they were last taken, ascending.
+
+        Costs as much as rows were touched, however many there are. `shard_of` gives the shard of each key slot.
+        """
+        out = np.empty(int(self.meta[k.TOUCHED]), np.int64)
+        which = out[: k.take_touched(self.rows, self.meta, shard_of, due, out)]
+        which.sort()
+        return which
 
     def encode(self, which: Ints) -> tuple[NDArray[np.uint8], Ints]:
         """(buffer, ends) of rows."""
@@ -272,7 +282,8 @@ def _joined(flags: list[int], s_acc: list[int], acc: int) -> int:
 def _rows(size: int, old: k.Rows | None = None) -> k.Rows:
     """Columns of one table, row by row: all that is known of a row lies in two cache lines."""
     table = np.zeros((size, 12), np.int64)
-    columns: list[Any] = [table[:, place] for place in range(len(k.Rows._fields))]
+    columns: list[Any] = [table[:, place] for place in range(len(k.Rows._fields) - 1)]
+    columns.append(np.zeros((size, 2), np.int64))
     rows = k.Rows(*columns)
     rows.bucket[:] = -1
     if old is not None:

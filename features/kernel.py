@@ -31,7 +31,8 @@ COMPACT_EVERY = 64
 # meta
 BUMP, NROWS, FREE_ROW, LATE, FORGOTTEN, DUPLICATES, NBUCKETS, FREE_BUCKET, FREE = 0, 1, 2, 3, 4, 5, 6, 7, 8
 LIVE_EVENTS, LIVE_ROWS, LIVE_BUCKETS = FREE + CLASSES, FREE + CLASSES + 1, FREE + CLASSES + 2
-META = FREE + CLASSES + 3
+TOUCHED = FREE + CLASSES + 3
+META = FREE + CLASSES + 4
 # bucket fields
 B_N, B_HI, B_LO, B_QHI, B_QLO, B_MIN, B_MAX, B_FIRST, B_LAST = range(9)
 
@@ -49,7 +50,10 @@ class Entries(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """One slice each: whose, where its block starts, its first event and how many, stamp, newest time."""
+    """One slice each: whose, where its block starts, its first event and how many, stamp, newest time.
+
+    `touched` begins with the rows that are dirty, each once with its slot, `meta[TOUCHED]` of them.
+    """
 
     slot: Ints
     part: Ints
@@ -60,8 +64,9 @@ class Rows(NamedTuple):
     stamp: Ints
     newest: Ints
     nxt: Ints
-    dirty: Bytes
+    dirty: Ints
     bucket: Ints
+    touched: Ints
 
 
 @inlined
@@ -197,6 +202,23 @@ def new_row(e: Entries, rows: Rows, heads: Ints, meta: Ints, slot: Scalar, part:
     return r
 
 
+@lean_released
+def take_touched(rows: Rows, meta: Ints, shard_of: Ints, due: Bools, out: Ints) -> Scalar:
+    """Rows of keys in shards that are `due`, touched since they were last taken, into `out`; returns how many."""
+    taken, left = 0, 0
+    for place in range(meta[TOUCHED]):
+        r, slot = rows.touched[place, 0], rows.touched[place, 1]
+        if due[shard_of[slot]]:
+            out[taken] = r
+            rows.dirty[r] = 0
+            taken += 1
+        else:
+            rows.touched[left, 0], rows.touched[left, 1] = r, slot
+            left += 1
+    meta[TOUCHED] = left
+    return taken
+
+
 class Buckets(NamedTuple):
     """One block for each hot row: `f[block, bucket, accumulator, field]`, times and tokens in `i`."""
 
@@ -255,9 +277,21 @@ def is_full(e: Entries, rows: Rows, b: Buckets, meta: Ints, entries: Scalar) -> 
 
 
 @lean
+def _forget_touched(rows: Rows, meta: Ints, r: Scalar) -> None:
+    last = meta[TOUCHED] - 1
+    for place in range(last):
+        if rows.touched[place, 0] == r:
+            rows.touched[place, 0], rows.touched[place, 1] = rows.touched[last, 0], rows.touched[last, 1]
+            break
+    meta[TOUCHED] = last
+
+
+@lean
 def _free_row(e: Entries, rows: Rows, b: Buckets, meta: Ints, r: Scalar) -> None:
     _release(e, meta, rows.start[r], rows.cls[r])
     meta[LIVE_ROWS] -= 1
+    if rows.dirty[r]:
+        _forget_touched(rows, meta, r)
     blk = rows.bucket[r]
     if blk >= 0:
         meta[LIVE_BUCKETS] -= 1
@@ -546,7 +580,10 @@ def fold(
     if offset < rows.stamp[r]:
         return 0
     rows.stamp[r] = offset + 1
-    rows.dirty[r] = 1
+    if not rows.dirty[r]:
+        rows.dirty[r] = 1
+        rows.touched[meta[TOUCHED], 0], rows.touched[meta[TOUCHED], 1] = r, slot
+        meta[TOUCHED] += 1
     late = 2 if t < rows.newest[r] else 0
     edge = max(rows.newest[r], t) - lay.horizon
     if rows.newest[r] == LONG_AGO:

@@ -6,7 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from features import kernel as k
 from features.batch import MicroBatch, SourceBatch
 from features.compile import compile_plan
 from features.engine import FeatureEngine
@@ -75,6 +78,28 @@ def test_memory_falls_with_what_is_evicted_so_that_the_rest_stays() -> None:
     assert made.evict(full // 2, lambda _s, _p: stored) < 8000
     assert made.memory_bytes() <= full // 2
     assert made.evict(full // 2, lambda _s, _p: stored) == 0
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(["fold", "take", "remove"]), st.integers(0, 30)), max_size=25))
+def test_what_was_touched_is_what_a_look_at_all_rows_finds(steps: list[tuple[str, int]]) -> None:
+    made = engine(Aggregation(function="count"))
+    (state,), (table,) = made._groups, made._keys.values()
+    for first, (step, number) in enumerate(steps):
+        expected = {table.names[slot] for slot in state.rows.slot[state.rows.dirty > 0].tolist()}
+        if step == "fold":
+            shops = [f"s{number}", f"s{number + 7}", f"s{number}"]
+            made.run(made.prepare(batch(shops, [first] * 3, first=first * 3, partition=number % 2)))
+        elif step == "remove":
+            state.remove(np.arange(number % 5, table.count, 5), {1} if number % 3 else None)
+        else:
+            due = np.arange(16) % 4 != number % 4
+            due |= number > 25
+            wanted = {name for name in expected if due[table.shards[table.names.index(name)]]}
+            assert {name for run in made.take_dirty(due) for name in run.names} == wanted
+    found, slots = state.rows.touched[: int(state.meta[k.TOUCHED])].T
+    assert sorted(found.tolist()) == np.flatnonzero(state.rows.dirty).tolist()
+    assert slots.tolist() == state.rows.slot[found].tolist()
 
 
 def test_among_tied_events_the_higher_partition_is_later() -> None:
