@@ -5,7 +5,7 @@ One round trip a micro-batch, whatever the number of keys.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Protocol
@@ -226,7 +226,7 @@ class ColdReader:
             return
         # PROTOCOL 4.2 compares with the base as it was when we asked: the flusher may raise it meanwhile.
         bases = {partition: one.base.copy() for partition, one in self._owned.items()}
-        reads, places = _by_shard(wanted)
+        reads, places = by_shard([(one.keys, one.chosen) for one in wanted])
         for answer, (asked, keys) in zip(self._store.read(reads), places, strict=True):
             self._check_marks(answer, bases)
             for found, number, place in zip(answer.slices, asked, keys, strict=True):
@@ -264,14 +264,15 @@ class ColdReader:
             one.slices.append((slot, partition.source, partition.number, row))
 
 
-def _by_shard(wanted: list[_Wanted]) -> tuple[list[ShardRead], list[tuple[list[int], list[int]]]]:
-    """One read a shard, and for each of its names the entity's number in `wanted` and the key's place."""
+def by_shard(
+    wanted: Sequence[tuple[EntityKeys, Ints]],
+) -> tuple[list[ShardRead], list[tuple[list[int], list[int]]]]:
+    """One read a shard of keys at given places, and for each of its names the number in `wanted` and the place."""
     names: dict[int, list[bytes]] = {}
     places: dict[int, tuple[list[int], list[int]]] = {}
-    for number, one in enumerate(wanted):
-        chosen = one.chosen.tolist()
-        for place, shard in zip(chosen, one.keys.shards[one.chosen].tolist(), strict=True):
-            names.setdefault(shard, []).append(one.keys.names[place])
+    for number, (keys, chosen) in enumerate(wanted):
+        for place, shard in zip(chosen.tolist(), keys.shards[chosen].tolist(), strict=True):
+            names.setdefault(shard, []).append(keys.names[place])
             asked, slots = places.setdefault(shard, ([], []))
             asked.append(number)
             slots.append(place)

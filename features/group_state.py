@@ -86,10 +86,11 @@ class GroupState:
     def memory_bytes(self) -> int:
         """Bytes in use: blocks of events, rows, buckets; without what removed rows left free."""
         per_event = sum(a.itemsize * (a.shape[0] if a.ndim == 2 else 1) for a in self.entries)
+        per_row = self.rows.slot.strides[0] + self.rows.touched.itemsize
         per_bucket = sum(array.nbytes for array in self.buckets) // len(self.buckets.n)
         return int(
             self.meta[k.LIVE_EVENTS] * per_event
-            + self.meta[k.LIVE_ROWS] * 112
+            + self.meta[k.LIVE_ROWS] * per_row
             + self.meta[k.LIVE_BUCKETS] * per_bucket
         )
 
@@ -283,7 +284,7 @@ def _rows(size: int, old: k.Rows | None = None) -> k.Rows:
     """Columns of one table, row by row: all that is known of a row lies in two cache lines."""
     table = np.zeros((size, 12), np.int64)
     columns: list[Any] = [table[:, place] for place in range(len(k.Rows._fields) - 1)]
-    columns.append(np.zeros((size, 2), np.int64))
+    columns.append(np.zeros(size, np.int64))
     rows = k.Rows(*columns)
     rows.bucket[:] = -1
     if old is not None:

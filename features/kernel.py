@@ -52,7 +52,7 @@ class Entries(NamedTuple):
 class Rows(NamedTuple):
     """One slice each: whose, where its block starts, its first event and how many, stamp, newest time.
 
-    `touched` begins with the rows that are dirty, each once with its slot, `meta[TOUCHED]` of them.
+    `touched` begins with the numbers of the rows that are dirty, each once, `meta[TOUCHED]` of them.
     """
 
     slot: Ints
@@ -207,13 +207,13 @@ def take_touched(rows: Rows, meta: Ints, shard_of: Ints, due: Bools, out: Ints) 
     """Rows of keys in shards that are `due`, touched since they were last taken, into `out`; returns how many."""
     taken, left = 0, 0
     for place in range(meta[TOUCHED]):
-        r, slot = rows.touched[place, 0], rows.touched[place, 1]
-        if due[shard_of[slot]]:
+        r = rows.touched[place]
+        if due[shard_of[rows.slot[r]]]:
             out[taken] = r
             rows.dirty[r] = 0
             taken += 1
         else:
-            rows.touched[left, 0], rows.touched[left, 1] = r, slot
+            rows.touched[left] = r
             left += 1
     meta[TOUCHED] = left
     return taken
@@ -280,8 +280,8 @@ def is_full(e: Entries, rows: Rows, b: Buckets, meta: Ints, entries: Scalar) -> 
 def _forget_touched(rows: Rows, meta: Ints, r: Scalar) -> None:
     last = meta[TOUCHED] - 1
     for place in range(last):
-        if rows.touched[place, 0] == r:
-            rows.touched[place, 0], rows.touched[place, 1] = rows.touched[last, 0], rows.touched[last, 1]
+        if rows.touched[place] == r:
+            rows.touched[place] = rows.touched[last]
             break
     meta[TOUCHED] = last
 
@@ -582,7 +582,7 @@ def fold(
     rows.stamp[r] = offset + 1
     if not rows.dirty[r]:
         rows.dirty[r] = 1
-        rows.touched[meta[TOUCHED], 0], rows.touched[meta[TOUCHED], 1] = r, slot
+        rows.touched[meta[TOUCHED]] = r
         meta[TOUCHED] += 1
     late = 2 if t < rows.newest[r] else 0
     edge = max(rows.newest[r], t) - lay.horizon

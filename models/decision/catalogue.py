@@ -88,7 +88,7 @@ def _check(template: str, place: str) -> None:
         if unknown:
             raise PolicyError(place, f"unknown {{{unknown[0]}}}; texts may use {', '.join(_FIELDS)}")
         filled = {"value": 1.5, "baseline": 1.0, "contribution": 0.1, "feature": "x"}
-        Formatter().vformat(template, (), filled)
+        template.format(**filled)
     except ValueError as error:
         raise PolicyError(place, f"text {template!r}: {error}") from error
 
@@ -108,3 +108,6 @@ class _Lenient:
 
     def __repr__(self) -> str:
         return repr(self._value)
+
+    def __str__(self) -> str:
+        return str(self._value)

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from features.batch import Bools, FeatureMatrix, Ints
+from features.cold_reads import by_shard
 from features.engine import FeatureEngine
 from features.errors import RetriableError
 from features.prepared import EntityKeys, Prepared
-from features.store.base import Marks, Partition, ShardRead, Store
+from features.store.base import Marks, Partition, Store
 
 _CHECK_EVERY_S = 1.0
 
@@ -89,18 +90,9 @@ class StateReader:
             for keys in self._engine.entity_keys(prepared)
             if keys.entity in self._sources and len(keys.slots)
         ]
-        places = [
-            (number, place) for number, one in enumerate(wanted) for place in range(len(one.keys.slots))
-        ]
-        by_shard: dict[int, list[tuple[int, int]]] = {}
-        for number, place in places:
-            by_shard.setdefault(int(wanted[number].keys.shards[place]), []).append((number, place))
-        reads = [
-            ShardRead(shard, [wanted[n].keys.names[place] for n, place in asked])
-            for shard, asked in by_shard.items()
-        ]
-        for answer, asked in zip(self._store.read(reads) if reads else [], by_shard.values(), strict=True):
-            for (number, place), slices in zip(asked, answer.slices, strict=True):
+        reads, places = by_shard([(one.keys, np.arange(len(one.keys.slots))) for one in wanted])
+        for answer, (asked, keys) in zip(self._store.read(reads) if reads else [], places, strict=True):
+            for slices, number, place in zip(answer.slices, asked, keys, strict=True):
                 self._take(wanted[number], place, slices, answer.marks)
         now_us = _now_ms() * 1000
         for one in wanted:

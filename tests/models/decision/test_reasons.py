@@ -146,6 +146,7 @@ def test_catalogue_texts(tmp_path):
     file.write_bytes(
         b'[amount]\ncode = "BIG"\ntext = "{value:,.1f} against {baseline:.0f}"\nlower = "only {value}"\n'
         b'["*_by_card"]\ntext = "{feature}: {value:.1f}"\n'
+        b'[country]\ntext = "{feature!s} {value!r} not {baseline!s}"\n'
     )
     known = catalogue.parse(file.read_bytes(), file)
     assert (known.code("amount"), known.code("n")) == ("BIG", "n")
@@ -153,6 +154,7 @@ def test_catalogue_texts(tmp_path):
     assert known.text("amount", 5.0, 10.0, 0.1) == "only 5"
     assert known.text("amount", None, 10.0, 0.1) == "missing against 10"
     assert known.text("x_by_card", "shop", None, 0.1) == "x_by_card: shop"
+    assert known.text("country", "FR", None, 0.1) == "country 'FR' not None"
     assert known.text("n", 2.0, None, 0.1) == "n is 2; missing is usual"
 
 
