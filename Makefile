@@ -94,10 +94,10 @@ faust-agrees: servers  ## the Faust face against the worker, alert by alert
 	$(PY) -m benchmarks.faust_agrees
 
 model-check: servers  ## the protocol's TLA+ model: every rule switched off must fail (minutes); CHECKS= runs all, hours
-	$(PY) docs/concepts/protocol/check.py $(foreach check,$(CHECKS),'$(check)')
+	$(PY) tools/protocol/check.py $(foreach check,$(CHECKS),'$(check)')
 
 schemas: install  ## write the generated reference pages and JSON Schemas anew
-	$(PY) docs/reference/generate.py
+	$(PY) tools/reference.py
 
 constraints: $(VENV)/bin/python  ## resolve every dependency anew and pin what came out
 	$(PY) -m pip install --quiet --upgrade --upgrade-strategy eager --editable '.[dev]'

@@ -22,14 +22,14 @@ from skl2onnx import to_onnx
 from skl2onnx.common.data_types import FloatTensorType
 from sklearn.ensemble import RandomForestClassifier
 
-from features.compile import compile_plan
-from features.project import load_definitions
-from models import bundle, signing
-from models.bundle import Contents
-from models.manifest import Manifest
-from models.registry import Registry
+from features.definitions.compile import compile_plan
+from features.definitions.project import load_definitions
+from models.bundles import bundle, signing
+from models.bundles.bundle import Contents
+from models.bundles.registry import Registry
+from models.core.manifest import Manifest
 from stream.codecs.messages import RawMessage
-from stream.kafka.topic_reader import TopicReader
+from stream.kafka.readers.topic_reader import TopicReader
 from tests.servers.process import wait_until
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -206,7 +206,7 @@ class Bank:
 
     def start(self, ordinal: int) -> None:
         """A worker process."""
-        command = [sys.executable, "-c", "from stream.cli import main; main()", "worker"]
+        command = [sys.executable, "-c", "from stream.cli.app import main; main()", "worker"]
         command += ["--config", str(self.config), "--ordinal", str(ordinal)]
         with (self.folder / f"worker-{ordinal}.log").open("ab") as log:
             self.workers[ordinal] = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)

@@ -23,11 +23,11 @@ import msgspec
 import polars as pl
 
 from benchmarks.certified import Bank
-from stream.certify.certificate import Certificate
-from stream.certify.certify import Request, certify
 from stream.codecs.messages import RawMessage
-from stream.kafka import journal
-from stream.progress_bar import progress_bar
+from stream.kafka.worker import journal
+from stream.replay.certify.certificate import Certificate
+from stream.replay.certify.certify import Request, certify
+from stream.telemetry.progress_bar import progress_bar
 from tests.servers.kafka_server import KafkaServer
 from tests.servers.redis_server import RedisServer
 

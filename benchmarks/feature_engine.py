@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from features.batch import MicroBatch, SourceBatch
-from features.compile import compile_plan
-from features.engine import FeatureEngine
-from features.spec import Aggregation, Definitions, Entity, FeatureView, Field, Source
+from features.core.batch import MicroBatch, SourceBatch
+from features.definitions.compile import compile_plan
+from features.definitions.spec import Aggregation, Definitions, Entity, FeatureView, Field, Source
+from features.engine.engine import FeatureEngine
 
 BATCH = 4000
 START_US = 1_772_323_200_000_000

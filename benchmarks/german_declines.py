@@ -16,18 +16,18 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from features.compile import compile_plan
-from features.materialize import materialize, matrices
-from features.spec import Definitions, Derived, Field, Source
-from models import bundle
-from models.decision.adverse_action import violations
+from features.definitions.compile import compile_plan
+from features.definitions.spec import Definitions, Derived, Field, Source
+from features.offline.materialize import materialize, matrices
+from models.bundles import bundle
+from models.bundles.plan_check import protected_features
+from models.bundles.signing import trust
+from models.core.inputs import from_rows
 from models.decision.decisions import Decisions
 from models.decision.policy import load_policy
-from models.decision.reasons import at_baseline
-from models.inputs import from_rows
-from models.plan_check import protected_features
-from models.signing import trust
-from models.training.fairness import fairness_table
+from models.decision.reasons.adverse_action import violations
+from models.decision.reasons.reasons import at_baseline
+from models.training.evaluation.fairness import fairness_table
 from models.training.settings import CostSettings, DataSettings, ModelSettings, TrainSettings
 from models.training.train import train
 

@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from features.materialize import run
-from features.project import load_definitions
+from features.definitions.project import load_definitions
+from features.offline.materialize import run
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLE = ROOT / "examples" / "handbook"

@@ -96,7 +96,7 @@ def _project(kafka: KafkaServer, redis: RedisServer, partitions: int) -> Path:
 
 def _cli(folder: Path, *arguments: str) -> None:
     subprocess.run(
-        [sys.executable, "-c", "from stream.cli import main; main()", *arguments], cwd=folder, check=True
+        [sys.executable, "-c", "from stream.cli.app import main; main()", *arguments], cwd=folder, check=True
     )
 
 
@@ -137,7 +137,7 @@ def _run(kafka: KafkaServer, redis: RedisServer, project: Path, produced: int) -
     command = [
         sys.executable,
         "-c",
-        "from stream.cli import main; main()",
+        "from stream.cli.app import main; main()",
         "worker",
         "--config",
         "riskstream.toml",

@@ -20,11 +20,11 @@ import polars as pl
 from rich.progress import Progress
 
 from benchmarks.handbook import BUILD, DATA, EXAMPLE, in_published_order, labels_of, published_names
-from features.compile import compile_plan
-from features.materialize import run
-from features.project import load_definitions
-from models.training.dataset import Dataset
-from models.training.folds import prequential
+from features.definitions.compile import compile_plan
+from features.definitions.project import load_definitions
+from features.offline.materialize import run
+from models.training.data.dataset import Dataset
+from models.training.data.folds import prequential
 from models.training.search import Assessed, assess, search
 from models.training.settings import ModelSettings, SearchSettings, TrainSettings, load_settings
 from models.training.train import fit_plain, prepare

@@ -35,10 +35,10 @@ from benchmarks.harness.report import machine, table
 from benchmarks.harness.riskstream import contents
 from benchmarks.job import build
 from benchmarks.job.spec import FEATURES
-from features.compile import compile_plan
-from features.project import load_definitions
-from models import bundle
-from models.registry import Registry
+from features.definitions.compile import compile_plan
+from features.definitions.project import load_definitions
+from models.bundles import bundle
+from models.bundles.registry import Registry
 from tests.servers.process import free_port
 
 CONNECTIONS = 10

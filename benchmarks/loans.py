@@ -20,8 +20,8 @@ from rich.progress import Progress
 from benchmarks import german_declines
 from benchmarks.handbook import BUILD, DATA
 from models.training.algorithms import Trained
-from models.training.dataset import Dataset, make_dataset
-from models.training.folds import stratified
+from models.training.data.dataset import Dataset, make_dataset
+from models.training.data.folds import stratified
 from models.training.metrics import roc_auc
 from models.training.settings import DataSettings, ModelSettings, TrainSettings
 from models.training.train import fit_plain

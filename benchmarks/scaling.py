@@ -19,13 +19,13 @@ from sklearn.ensemble import RandomForestClassifier
 
 from benchmarks.job.build import Job
 from benchmarks.job.model import DEPTH, TRAINING_EVENTS
-from features.batch import MicroBatch, SourceBatch
-from features.compile import compile_plan
-from features.engine import FeatureEngine
-from features.spec import Aggregation, Definitions, Entity, FeatureView, Field, Function, Source
-from models.base import ModelInputs
+from features.core.batch import MicroBatch, SourceBatch
+from features.definitions.compile import compile_plan
+from features.definitions.spec import Aggregation, Definitions, Entity, FeatureView, Field, Function, Source
+from features.engine.engine import FeatureEngine
+from models.core.base import ModelInputs
+from models.core.manifest import Manifest
 from models.formats.onnx_model import OnnxGraph
-from models.manifest import Manifest
 
 BATCH = 4_000
 MEASURED = 100_000

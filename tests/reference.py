@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from features.durations import parse_duration
-from features.spec import Aggregation, Definitions, FeatureView, Source
+from features.core.durations import parse_duration
+from features.definitions.spec import Aggregation, Definitions, FeatureView, Source
 
 Event = Mapping[str, Any]
 Condition = Callable[[Event], bool]

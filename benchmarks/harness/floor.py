@@ -14,8 +14,8 @@ from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from benchmarks.harness.contender import Contender
 from benchmarks.harness.report import versions
 from benchmarks.peers.settings import Settings, alert, read
-from stream.kafka import consumer as consuming
-from stream.kafka import producer as producing
+from stream.kafka.client import consumer as consuming
+from stream.kafka.client import producer as producing
 
 _BLOCK = 4_000
 _ID = slice(len(b'{"event_id":"'), len(b'{"event_id":"tx-000000000'))

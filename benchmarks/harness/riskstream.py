@@ -16,12 +16,12 @@ from benchmarks.harness.contender import Contender, Run
 from benchmarks.harness.report import versions
 from benchmarks.job.build import ROOT
 from benchmarks.job.spec import FEATURES
-from features.compile import compile_plan
-from features.project import load_definitions
-from models import bundle
-from models.bundle import Contents
-from models.manifest import Manifest
-from models.registry import Registry
+from features.definitions.compile import compile_plan
+from features.definitions.project import load_definitions
+from models.bundles import bundle
+from models.bundles.bundle import Contents
+from models.bundles.registry import Registry
+from models.core.manifest import Manifest
 
 COMMAND = ROOT / ".venv" / "bin" / "riskstream"
 DEFINITIONS = ROOT / "benchmarks" / "job" / "definitions.py"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple, Protocol
 
-from features.errors import RetriableError
+from features.core.errors import RetriableError
 
 LOST = -1
 """Answer to a flush that builds on writes which the store does not have (PROTOCOL 3.3)."""

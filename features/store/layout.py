@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from features.errors import ConfigurationError
+from features.core.errors import ConfigurationError
 from features.store.base import Manifest, Mark, Marks, Partition
 
 PROFILE_SHARDS = 16

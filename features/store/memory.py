@@ -5,15 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 
-from features.store.base import (
-    LOST,
-    Flush,
-    Manifest,
-    Mark,
-    Marks,
-    ShardAnswer,
-    ShardRead,
-)
+from features.store.base import LOST, Flush, Manifest, Mark, Marks, ShardAnswer, ShardRead
 from features.store.layout import Layout, check_manifest
 
 

@@ -26,7 +26,7 @@ from redis.exceptions import (
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
-from features.errors import ConfigurationError
+from features.core.errors import ConfigurationError
 from features.store.base import Flush, Manifest, Marks, ShardAnswer, ShardRead, StoreUnavailable
 from features.store.layout import (
     FLUSH_SCRIPT,

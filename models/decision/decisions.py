@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from features.batch import Bools, FeatureMatrix, Floats
-from models.base import ModelVersion
+from features.core.batch import Bools, FeatureMatrix, Floats
+from models.core.base import ModelVersion
 
 Mode = Literal["live", "shadow", "replay"]
 DECISIONS = ("approve", "review", "decline")

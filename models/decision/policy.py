@@ -10,19 +10,21 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from features.batch import FeatureMatrix, Floats
-from features.plan import Plan
-from models.base import Model
-from models.decision import catalogue, settings, thresholds
-from models.decision.catalogue import Catalogue
+from features.core.batch import FeatureMatrix, Floats
+from features.definitions.plan import Plan
+from models.bundles.plan_check import protected_features
+from models.core.base import Model
+from models.core.errors import PolicyError
+from models.decision import settings
 from models.decision.decisions import Decisions, Mode
-from models.decision.memory import PastAlert, SourceMemory
-from models.decision.reasons import Limits
-from models.decision.rules import compile_rules
+from models.decision.memory.memory import PastAlert, SourceMemory
+from models.decision.reasons import catalogue
+from models.decision.reasons.catalogue import Catalogue
+from models.decision.reasons.reasons import Limits
+from models.decision.rules import thresholds
+from models.decision.rules.rules import compile_rules
 from models.decision.settings import PolicyFile, SourcePolicy
 from models.decision.source_decider import SourceDecider
-from models.errors import PolicyError
-from models.plan_check import protected_features
 
 
 class Policy:

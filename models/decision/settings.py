@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from features.durations import parse_duration
-from models.errors import PolicyError
+from features.core.durations import parse_duration
+from models.core.errors import PolicyError
 
 Action = Literal["flag", "approve", "review", "decline"]
 Level = Literal["medium", "high", "critical"]
@@ -35,7 +35,7 @@ Threshold = float | str | CostThreshold
 
 
 class Budget(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """K alerts a day, best first: a controller sets the review threshold (models.decision.budget).
+    """K alerts a day, best first: a controller sets the review threshold (models.decision.memory.budget).
 
     `partitions` is the number of the topic's partitions: each gets its share of the budget and its own
     controller, so that results do not depend on how partitions are spread over workers.

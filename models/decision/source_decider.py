@@ -8,15 +8,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from features.batch import Bools, Column, FeatureMatrix, Floats
-from features.key_texts import key_texts
-from models.base import Model
-from models.decision import adverse_action, reasons, thresholds
-from models.decision.catalogue import Catalogue
+from features.core.batch import Bools, Column, FeatureMatrix, Floats
+from features.engine.key_texts import key_texts
+from models.core.base import Model
 from models.decision.decisions import Decisions, Mode, Reason
-from models.decision.memory import SourceMemory
-from models.decision.reasons import Explained, Limits
-from models.decision.rules import Outcome, RuleSet
+from models.decision.memory.memory import SourceMemory
+from models.decision.reasons import adverse_action, reasons
+from models.decision.reasons.catalogue import Catalogue
+from models.decision.reasons.reasons import Explained, Limits
+from models.decision.rules import thresholds
+from models.decision.rules.rules import Outcome, RuleSet
 from models.decision.settings import LEVELS, SourcePolicy
 
 APPROVE, REVIEW, DECLINE = 0, 1, 2

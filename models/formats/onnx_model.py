@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from onnxruntime import InferenceSession, SessionOptions, set_default_logger_severity
 
-from features.batch import Floats
-from models.base import ModelInputs
-from models.errors import BundleRefused
-from models.formats.graph_parts import Parts, Trees, take_apart
-from models.manifest import Manifest
+from features.core.batch import Floats
+from models.core.base import ModelInputs
+from models.core.errors import BundleRefused
+from models.core.manifest import Manifest
+from models.formats.graph.parts import Parts, Trees, take_apart
 
 Feed = Callable[[ModelInputs], NDArray[Any]]
 Values = dict[str, NDArray[Any]]
@@ -39,8 +39,8 @@ _MANY = 8  # sixteen rows are walked together: fewer than half of them are quick
 class OnnxGraph:
     """One graph, ready to run; `run` may be called from several threads.
 
-    Tree ensembles in it are walked by `models.formats.forest` where that gives the runtime's results bit for bit, which
-    is tried on each at load; all else, every graph of another form, and a handful of rows are the runtime's.
+    Tree ensembles in it are walked by `models.formats.graph.forest` where that gives the runtime's results bit for bit,
+    which is tried on each at load; all else, every graph of another form, and a handful of rows are the runtime's.
     """
 
     def __init__(self, data: bytes, manifest: Manifest, place: str) -> None:

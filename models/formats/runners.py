@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from features.batch import Floats
-from models.base import ModelInputs
-from models.errors import BundleRefused
-from models.manifest import Manifest
+from features.core.batch import Floats
+from models.core.base import ModelInputs
+from models.core.errors import BundleRefused
+from models.core.manifest import Manifest
 
 
 class Runner(Protocol):

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from features.batch import Floats
-from models.base import ModelInputs
-from models.errors import BundleRefused
-from models.manifest import Manifest
+from features.core.batch import Floats
+from models.core.base import ModelInputs
+from models.core.errors import BundleRefused
+from models.core.manifest import Manifest
 
 
 class SkopsEstimator:

@@ -14,11 +14,11 @@ from scipy.optimize import minimize
 from scipy.special import expit, logit
 from sklearn.ensemble import RandomForestClassifier
 
-from features.batch import Floats
-from features.errors import ConfigurationError
-from models.base import ModelInputs
-from models.training.dataset import Dataset
-from models.training.encoding import Encoder, Matrix, fit_encoder
+from features.core.batch import Floats
+from features.core.errors import ConfigurationError
+from models.core.base import ModelInputs
+from models.training.data.dataset import Dataset
+from models.training.data.encoding import Encoder, Matrix, fit_encoder
 from models.training.metrics import Labels
 from models.training.settings import ModelSettings, Parameter
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 
-from features.batch import Floats, Ints
-from models.base import ModelInputs
-from models.bundle import Contents
-from models.manifest import Histogram, Manifest, TrainingWindow
+from features.core.batch import Floats, Ints
+from models.bundles.bundle import Contents
+from models.core.base import ModelInputs
+from models.core.manifest import Histogram, Manifest, TrainingWindow
 from models.training.algorithms import Trained
 from models.training.convert import INPUT, OUTPUT, to_onnx
-from models.training.dataset import Dataset
+from models.training.data.dataset import Dataset
 from models.training.metrics import average_precision, cost_curve, roc_auc
 from models.training.search import Assessed
 from models.training.settings import ModelSettings, TrainSettings

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from features.batch import Floats, Ints
-from models import ranking
+from features.core.batch import Floats, Ints
+from models.monitoring import ranking
 from models.training.settings import CostSettings
 
 Labels = NDArray[np.int8]

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 
-from features.batch import Floats
+from features.core.batch import Floats
 from models.training.algorithms import Trained
-from models.training.dataset import Dataset
-from models.training.folds import Fold
+from models.training.data.dataset import Dataset
+from models.training.data.folds import Fold
 from models.training.metrics import attainable_card_precision, average_precision, card_precision, roc_auc
 from models.training.settings import ModelSettings, Parameter, SearchSettings
 

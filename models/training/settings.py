@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from features.errors import ConfigurationError
+from features.core.errors import ConfigurationError
 
 Algorithm = Literal["logistic", "forest", "xgboost", "blend"]
 Parameter = float | int | str | bool | None

@@ -17,19 +17,19 @@ import polars as pl
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sklearn.model_selection import StratifiedKFold
 
-from features.batch import Floats, Ints
-from features.durations import parse_duration
-from features.errors import ConfigurationError
-from features.plan import Plan
-from models import bundle
-from models.errors import BundleRefused
-from models.manifest import Manifest
-from models.registry import Registry
+from features.core.batch import Floats, Ints
+from features.core.durations import parse_duration
+from features.core.errors import ConfigurationError
+from features.definitions.plan import Plan
+from models.bundles import bundle
+from models.bundles.registry import Registry
+from models.core.errors import BundleRefused
+from models.core.manifest import Manifest
 from models.training.algorithms import Logistic, Trained, fit_member
-from models.training.card import model_card
 from models.training.contents import Training, make_contents
-from models.training.dataset import Dataset, make_dataset
-from models.training.folds import Fold, make_folds
+from models.training.data.dataset import Dataset, make_dataset
+from models.training.data.folds import Fold, make_folds
+from models.training.evaluation.card import model_card
 from models.training.search import Assessed, Progress, no_progress, search
 from models.training.settings import ModelSettings, SearchSettings, TrainSettings, choose_model
 
@@ -63,7 +63,7 @@ def prepare(
     """The training set of a frame."""
     if plan is None:
         return make_dataset(frame, settings.data, source=source or "")
-    from models.plan_check import protected_features
+    from models.bundles.plan_check import protected_features
 
     source = source or settings.data.source or _only_source(plan)
     forbidden = protected_features(plan, source)

@@ -11,11 +11,11 @@ from typing import Any, TypeVar
 import msgspec
 import numpy as np
 
-from features.batch import Bools, Column, Ints, SourceBatch
-from features.durations import parse_duration
-from features.errors import DefinitionError
-from features.spec import Source
-from stream.codecs import times
+from features.core import times
+from features.core.batch import Bools, Column, Ints, SourceBatch
+from features.core.durations import parse_duration
+from features.core.errors import DefinitionError
+from features.definitions.spec import Source
 from stream.codecs.explain import RejectionError
 from stream.codecs.messages import RawBatch
 from stream.codecs.shape import Leaf, Shape

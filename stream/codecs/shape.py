@@ -20,9 +20,9 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from features.errors import DefinitionError
-from features.spec import Field, Source
-from stream.codecs.times import TimeFormat
+from features.core.errors import DefinitionError
+from features.core.times import TimeFormat
+from features.definitions.spec import Field, Source
 
 # int64 columns live in float64 arrays, exact up to here.
 EXACT = 2**53

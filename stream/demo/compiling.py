@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from features.compile import compile_plan
-from features.engine import FeatureEngine
-from features.materialize import batches
-from features.project import load_definitions
-from stream.demo.days import history
-from stream.demo.world import Size, make_world
+from features.definitions.compile import compile_plan
+from features.definitions.project import load_definitions
+from features.engine.engine import FeatureEngine
+from features.offline.materialize import batches
+from stream.demo.bank.days import history
+from stream.demo.bank.world import Size, make_world
 
 DEFINITIONS = Path(__file__).with_name("project") / "definitions.py"
 SMALL = Size(cards=30, merchants=10, applicants=30, brokers=3)

@@ -15,11 +15,11 @@ from typing import Self
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from features.errors import FatalError
-from stream.demo.days import TOPICS
+from features.core.errors import FatalError
+from stream.demo.bank.days import TOPICS
 
 GROUP = "demo"
-COMMAND = (sys.executable, "-c", "from stream.cli import main; main()")
+COMMAND = (sys.executable, "-c", "from stream.cli.app import main; main()")
 
 
 class Simulator:
@@ -27,7 +27,13 @@ class Simulator:
 
     def __init__(self, bootstrap: str, seed: int, rate: float, seconds: float, warm_up_days: int) -> None:
         options = {"bootstrap": bootstrap, "seed": seed, "rate": rate, "seconds": seconds}
-        command = [sys.executable, "-m", "stream.demo.simulator", "--wait", f"--warm-up-days={warm_up_days}"]
+        command = [
+            sys.executable,
+            "-m",
+            "stream.demo.bank.simulator",
+            "--wait",
+            f"--warm-up-days={warm_up_days}",
+        ]
         self._process = subprocess.Popen(
             [*command, *(f"--{name}={value}" for name, value in options.items())],
             stdin=subprocess.PIPE,

@@ -16,13 +16,13 @@ from rich.console import Console
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from stream.demo.days import TOPICS
-from stream.demo.figures import figures
+from stream.demo.bank.days import TOPICS
 from stream.demo.processes import Simulator, await_caught_up, riskstream, worker
-from stream.demo.screen import AlertLines, live_view, summary
+from stream.demo.screen.figures import figures
+from stream.demo.screen.screen import AlertLines, live_view, summary
+from stream.demo.screen.watch import ALERTS, DEAD_LETTERS, DECISIONS, Watch
 from stream.demo.servers import mock_kafka, valkey
 from stream.demo.training import prepare
-from stream.demo.watch import ALERTS, DEAD_LETTERS, DECISIONS, Watch
 
 WARM_UP_DAYS = 7
 DRAIN_SECONDS = 30.0

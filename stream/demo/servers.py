@@ -21,7 +21,7 @@ from redis.backoff import ConstantBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
-from features.errors import ConfigurationError
+from features.core.errors import ConfigurationError
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """Makes the demo's project: history, profiles, two trained and signed models, a policy. Cached by its inputs.
 
-History runs through the same plan and kernel as live events (features/materialize.py). Models learn from its
+History runs through the same plan and kernel as live events (features/offline/materialize.py). Models learn from its
 older part; thresholds are chosen on the newer part, which they have not seen; the live stream comes after both.
 """
 
@@ -19,14 +19,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from features.compile import compile_plan
-from features.plan import Plan
-from features.profiles import FrameProfiles
-from features.project import load_definitions
-from stream.demo.days import history
-from stream.demo.loan_days import REPAYMENT_DAYS, profiles
+from features.definitions.compile import compile_plan
+from features.definitions.plan import Plan
+from features.definitions.project import load_definitions
+from features.profiles.joins import FrameProfiles
+from stream.demo.bank.days import history
+from stream.demo.bank.loan_days import REPAYMENT_DAYS, profiles
+from stream.demo.bank.world import make_world, start_of
 from stream.demo.processes import compiling
-from stream.demo.world import make_world, start_of
 
 PROJECT = Path(__file__).with_name("project")
 HISTORY_DAYS = 36
@@ -125,7 +125,7 @@ def _make(folder: Path, seed: int, progress: Progress) -> None:
 
 
 def _make_key(folder: Path) -> Any:
-    from models.signing import new_key, private_key
+    from models.bundles.signing import new_key, private_key
 
     private, public = new_key()
     (folder / "demo.pub.pem").write_text(public)
@@ -135,7 +135,7 @@ def _make_key(folder: Path) -> Any:
 def _materialized(
     folder: Path, task: Task, definitions: Any, joined: FrameProfiles, progress: Progress
 ) -> pl.DataFrame:
-    from features import materialize
+    from features.offline import materialize
 
     inputs = {source: folder / "history" / f"{source}.parquet" for source in task.inputs}
     output = folder / "history" / f"{task.source}-features.parquet"
@@ -162,7 +162,7 @@ def _train(
     folder: Path, task: Task, plan: Plan, frame: pl.DataFrame, private: Any, progress: Progress
 ) -> tuple[float, float]:
     """Train, sign, register and promote; returns the thresholds for review and decline."""
-    from models.registry import Registry
+    from models.bundles.registry import Registry
     from models.training.settings import DataSettings, ModelSettings, TrainSettings
     from models.training.train import train
 
@@ -201,8 +201,8 @@ def _thresholds(
     folder: Path, path: str, settings: Any, plan: Plan, task: Task, frame: pl.DataFrame
 ) -> tuple[float, float]:
     """Review from the best F1 on, decline from where nine of ten are bad, on rows that the model has not seen."""
-    from models import bundle
-    from models.signing import trust
+    from models.bundles import bundle
+    from models.bundles.signing import trust
     from models.training.train import prepare as make_dataset
 
     data = make_dataset(frame, settings, plan, task.source)

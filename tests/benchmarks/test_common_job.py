@@ -15,8 +15,8 @@ from benchmarks.job import reference
 from benchmarks.job.events import Events, generate
 from benchmarks.job.spec import FEATURES
 from benchmarks.job.windows import Ring, card_features, customer_features, merchant_features
-from features.materialize import materialize
-from features.project import load_definitions
+from features.definitions.project import load_definitions
+from features.offline.materialize import materialize
 
 EVENTS = 4_000
 DEFINITIONS = Path(__file__).parents[2] / "benchmarks" / "job" / "definitions.py"

@@ -11,8 +11,8 @@ import polars as pl
 import pytest
 
 from benchmarks import handbook
-from features.compile import compile_plan
-from features.project import load_definitions
+from features.definitions.compile import compile_plan
+from features.definitions.project import load_definitions
 
 ROWS = 400_000
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from confluent_kafka import TopicPartition
 
-from features.cold_reads import ColdReader
-from features.state import SliceState
+from features.state.cold_reads import ColdReader
+from features.state.slices import SliceState
 from features.store import layout
-from stream.kafka.transaction import ExactlyOnce, Outputs, produce
+from stream.kafka.worker.delivery import ExactlyOnce, Outputs, produce
 
 NAMES = ("mark_check", "transaction", "muted_replay")
 
@@ -43,7 +43,7 @@ def _no_mark_check() -> None:
 
 def _outputs_alone(self: Any, outputs: Outputs, offsets: list[TopicPartition], metadata: Any) -> None:
     """Outputs and offsets in two transactions (against PROTOCOL 2.3)."""
-    from stream.kafka.faults import point
+    from stream.telemetry.moments import point
 
     producer = self._producer
     for step in ("outputs", "offsets"):

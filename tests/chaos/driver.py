@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stream.kafka.faults import POINTS
+from stream.telemetry.moments import POINTS
 from tests.chaos import job
 from tests.chaos.produced import Produced
 from tests.chaos.world import Findings, WorkerProcess, World

@@ -15,18 +15,18 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from features.batch import FeatureMatrix, Floats
-from features.compile import compile_plan
-from features.engine import FeatureEngine
-from features.plan import Plan
-from features.spec import Aggregation, Definitions, Entity, FeatureView, Field, LabelOf, Source
-from models.base import Model, ModelVersion, Signature
+from features.core.batch import FeatureMatrix, Floats
+from features.definitions.compile import compile_plan
+from features.definitions.plan import Plan
+from features.definitions.spec import Aggregation, Definitions, Entity, FeatureView, Field, LabelOf, Source
+from features.engine.engine import FeatureEngine
+from features.offline.order import arrange
+from models.core.base import Model, ModelVersion, Signature
 from models.decision.decisions import Decisions, Mode
-from stream.codecs.alert_codec import AlertEncoder
-from stream.codecs.json_codec import Decoder
+from stream.codecs.alerts import AlertEncoder
+from stream.codecs.json import Decoder
 from stream.codecs.messages import RawBatch, RawMessage
-from stream.kafka.merge import arrange
-from stream.scorer import Scorer
+from stream.scoring.scorer import Scorer
 from tests.chaos.produced import Produced
 from tests.chaos.stamps import Shared
 
@@ -120,12 +120,12 @@ class JobPolicy:
     threshold = 0.8
 
     def check_model(self, source: str, model: Model) -> None:
-        """See stream.scorer.Policy: any model will do."""
+        """See stream.scoring.scorer.Policy: any model will do."""
 
     def decide(
         self, features: FeatureMatrix, score: Floats, model: Model, mode: Mode, remember: bool = True
     ) -> Decisions:
-        """See stream.scorer.Policy."""
+        """See stream.scoring.scorer.Policy."""
         alert = score >= self.threshold
         return Decisions(
             features=features,

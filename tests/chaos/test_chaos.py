@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stream.kafka.faults import POINTS
+from stream.telemetry.moments import POINTS
 from tests.chaos.driver import Driver
 from tests.servers.kafka_server import KafkaServer
 

@@ -14,12 +14,12 @@ from pathlib import Path
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # the imports below take a second or two
 
-from features.errors import FencedError, RiskstreamError
+from features.core.errors import FencedError, RiskstreamError
 from features.store.redis_store import RedisStore
-from stream import logs
-from stream.build import make_store
-from stream.config import load
-from stream.kafka.worker import Worker
+from stream.kafka.worker.worker import Worker
+from stream.project.build import make_store
+from stream.settings.config import load
+from stream.telemetry import logs
 from tests.chaos import breaks, job
 
 

@@ -17,12 +17,12 @@ from typing import Any, Self
 import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
-from features.errors import RiskstreamError
+from features.core.errors import RiskstreamError
 from features.store.base import Partition, ShardRead, Store, StoreUnavailable
 from features.store.layout import slice_name
-from stream.build import make_store
-from stream.config import load
-from stream.kafka.worker import Worker
+from stream.kafka.worker.worker import Worker
+from stream.project.build import make_store
+from stream.settings.config import load
 from tests.chaos import job
 from tests.chaos.job import PARTITIONS, SHARDS, Reference, compared
 from tests.chaos.produced import Produced
@@ -391,7 +391,7 @@ class World:
         out.different += len(set(found) - reference.dead)
 
     def _compare_state(self, reference: Reference, out: Findings) -> None:
-        from features.hashing import hash_strings, shard_of
+        from features.engine.hashing import hash_strings, shard_of
 
         store = self.store()
         keys = sorted({(entity, key) for entity, key, _, _ in reference.rows})

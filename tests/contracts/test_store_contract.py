@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from features.errors import ConfigurationError
+from features.core.errors import ConfigurationError
 from features.store.base import (
     LOST,
     Flush,

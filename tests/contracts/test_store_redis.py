@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from features.errors import ConfigurationError
+from features.core.errors import ConfigurationError
 from features.store.base import Flush, Partition, ShardRead, StoreUnavailable
 from features.store.redis_store import RedisSettings, RedisStore
 from tests.servers.redis_server import RedisServer

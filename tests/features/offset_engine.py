@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from features.batch import Bools, Ints
-from features.compile import compile_plan
-from features.prepared import DirtyRun
-from features.spec import Aggregation, Definitions, Entity, FeatureView, Field, Source
+from features.core.batch import Bools, Ints
+from features.definitions.compile import compile_plan
+from features.definitions.spec import Aggregation, Definitions, Entity, FeatureView, Field, Source
+from features.engine.prepared import DirtyRun
 from features.store.layout import slice_name
 
 SHARDS = 3

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from math import isnan
 
-from features.compile import compile_plan
-from features.plan import Feature, Plan
-from features.spec import (
+from features.definitions.compile import compile_plan
+from features.definitions.plan import Feature, Plan
+from features.definitions.spec import (
     Aggregation,
     Definitions,
     Entity,

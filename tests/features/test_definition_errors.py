@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from features.compile import compile_plan
-from features.errors import DefinitionError
-from features.spec import (
+from features.core.errors import DefinitionError
+from features.definitions.compile import compile_plan
+from features.definitions.spec import (
     Aggregation,
     Definitions,
     Derived,

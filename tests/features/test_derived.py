@@ -5,19 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from features.batch import FeatureMatrix, SourceBatch
-from features.compile import compile_plan
-from features.derived import DerivedFeatures
-from features.plan import Plan
-from features.spec import (
-    Aggregation,
-    Definitions,
-    Derived,
-    Entity,
-    FeatureView,
-    Field,
-    Source,
-)
+from features.core.batch import FeatureMatrix, SourceBatch
+from features.definitions.compile import compile_plan
+from features.definitions.derived import DerivedFeatures
+from features.definitions.plan import Plan
+from features.definitions.spec import Aggregation, Definitions, Derived, Entity, FeatureView, Field, Source
 
 SOURCE = Source(
     name="payments",

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from features.batch import MicroBatch, SourceBatch
-from features.compile import compile_plan
-from features.engine import FeatureEngine
-from features.spec import Aggregation, Definitions, Entity, FeatureView, Field, Source
+from features.core.batch import MicroBatch, SourceBatch
+from features.definitions.compile import compile_plan
+from features.definitions.spec import Aggregation, Definitions, Entity, FeatureView, Field, Source
+from features.engine.engine import FeatureEngine
 from features.store.layout import stamp_of
 
 SECOND = 1_000_000

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features import kernel as k
-from features.batch import MicroBatch, SourceBatch
-from features.compile import compile_plan
-from features.engine import FeatureEngine
-from features.errors import FatalError
-from features.spec import Aggregation, Definitions, Entity, FeatureView, Field, Source
+from features.core.batch import MicroBatch, SourceBatch
+from features.core.errors import FatalError
+from features.definitions.compile import compile_plan
+from features.definitions.spec import Aggregation, Definitions, Entity, FeatureView, Field, Source
+from features.engine.engine import FeatureEngine
+from features.kernel import kernel as k
 
 SECOND = 1_000_000
 EPOCH = 1_700_000_000 * SECOND

@@ -9,12 +9,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from features.compile import compile_plan
-from features.errors import ConfigurationError
-from features.explain import explain, feature_lines
-from features.materialize import materialize
-from features.plan import Plan
-from features.project import load_definitions
+from features.core.errors import ConfigurationError
+from features.definitions.compile import compile_plan
+from features.definitions.explain import explain, feature_lines
+from features.definitions.plan import Plan
+from features.definitions.project import load_definitions
+from features.offline.materialize import materialize
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

@@ -5,10 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from features.batch import SourceBatch
-from features.errors import DefinitionError
-from features.expressions import Conditions, check_condition, check_value, references, source_types
-from features.spec import Field, Source
+from features.core.batch import SourceBatch
+from features.core.errors import DefinitionError
+from features.definitions.expressions import (
+    Conditions,
+    check_condition,
+    check_value,
+    references,
+    source_types,
+)
+from features.definitions.spec import Field, Source
 
 SOURCE = Source(
     name="payments",

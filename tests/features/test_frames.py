@@ -9,9 +9,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from features.errors import ConfigurationError
-from features.frames import FrameReader, concatenated, select
-from features.spec import Field, Source
+from features.core.errors import ConfigurationError
+from features.definitions.spec import Field, Source
+from features.offline.reader import FrameReader, concatenated, select
 
 FIELDS = (
     Field(name="id", dtype="string"),

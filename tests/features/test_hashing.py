@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from features.hashing import combine, hash_numbers, hash_strings, shard_of
+from features.engine.hashing import combine, hash_numbers, hash_strings, shard_of
 
 KNOWN = [
     3384115444967922803,

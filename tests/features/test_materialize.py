@@ -12,11 +12,9 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from features.compile import compile_plan
-from features.errors import ConfigurationError
-from features.materialize import batches, materialize, run
-from features.profiles import FrameProfiles
-from features.spec import (
+from features.core.errors import ConfigurationError
+from features.definitions.compile import compile_plan
+from features.definitions.spec import (
     Aggregation,
     Definitions,
     Derived,
@@ -27,6 +25,8 @@ from features.spec import (
     Profile,
     Source,
 )
+from features.offline.materialize import batches, materialize, run
+from features.profiles.joins import FrameProfiles
 
 START = datetime(2026, 1, 1)
 PAYMENTS = Source(

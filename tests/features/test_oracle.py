@@ -16,10 +16,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from features.batch import Column, MicroBatch, SourceBatch
-from features.compile import compile_plan
-from features.engine import FeatureEngine
-from features.spec import Aggregation, Definitions, Entity, FeatureView, Field, LabelOf, Source
+from features.core.batch import Column, MicroBatch, SourceBatch
+from features.definitions.compile import compile_plan
+from features.definitions.spec import Aggregation, Definitions, Entity, FeatureView, Field, LabelOf, Source
+from features.engine.engine import FeatureEngine
 from tests.reference import Condition, Event, Reference
 
 SECOND = 1_000_000

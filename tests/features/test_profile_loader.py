@@ -9,13 +9,13 @@ from typing import Any
 import polars as pl
 import pytest
 
-import features.profile_loader
-from features.compile import compile_plan
-from features.errors import ConfigurationError
-from features.plan import Plan
-from features.profile_loader import load_profile
-from features.profiles import decode_row
-from features.spec import Definitions, Entity, Field, Profile, Source
+from features.profiles import loader
+from features.core.errors import ConfigurationError
+from features.definitions.compile import compile_plan
+from features.definitions.plan import Plan
+from features.definitions.spec import Definitions, Entity, Field, Profile, Source
+from features.profiles.joins import decode_row
+from features.profiles.loader import load_profile
 from features.store.base import StoreUnavailable
 from features.store.memory import MemoryStore
 
@@ -139,7 +139,7 @@ class Failing(MemoryStore):
 
 
 def test_a_load_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(features.profile_loader, "PIECE_ROWS", 10)
+    monkeypatch.setattr(loader, "PIECE_ROWS", 10)
     path = tmp_path / "people.parquet"
     count = 55
     people = pl.DataFrame({"person": range(count), "score": [-1.0 if n == 3 else 1.0 for n in range(count)]})
@@ -165,7 +165,7 @@ def test_a_load_that_ended_starts_anew_and_so_does_a_changed_file(tmp_path: Path
 
 
 def test_restart_forgets_how_far_it_came(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(features.profile_loader, "PIECE_ROWS", 1)
+    monkeypatch.setattr(loader, "PIECE_ROWS", 1)
     path = tmp_path / "people.parquet"
     table().write_parquet(path)
     store = Failing(pieces=1)

@@ -9,12 +9,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from features.batch import FeatureMatrix, SourceBatch
-from features.compile import compile_plan
-from features.errors import ConfigurationError, FatalError
-from features.plan import Plan
-from features.profiles import FrameProfiles, StoredProfiles, encode_row
-from features.spec import Definitions, Derived, Entity, Field, Profile, Source
+from features.core.batch import FeatureMatrix, SourceBatch
+from features.core.errors import ConfigurationError, FatalError
+from features.definitions.compile import compile_plan
+from features.definitions.plan import Plan
+from features.definitions.spec import Definitions, Derived, Entity, Field, Profile, Source
+from features.profiles.joins import FrameProfiles, StoredProfiles, encode_row
 from features.store.memory import MemoryStore
 
 DAY = 86_400_000_000

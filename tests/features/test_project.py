@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from features.compile import compile_plan
-from features.errors import ConfigurationError, DefinitionError
-from features.project import load_definitions
+from features.core.errors import ConfigurationError, DefinitionError
+from features.definitions.compile import compile_plan
+from features.definitions.project import load_definitions
 
 ROOT = Path(__file__).parents[2]
 
@@ -23,12 +23,12 @@ def test_the_examples_compile(name: str) -> None:
 
 def test_a_project_may_import_files_beside_it(tmp_path: Path) -> None:
     (tmp_path / "project_fields.py").write_text(
-        "from features.spec import Field\n"
+        "from features.definitions.spec import Field\n"
         "FIELDS = (Field(name='id', dtype='string'), Field(name='at', dtype='timestamp'))\n"
     )
     file = tmp_path / "definitions.py"
     file.write_text(
-        "from features.spec import Definitions, Source\n"
+        "from features.definitions.spec import Definitions, Source\n"
         "from project_fields import FIELDS\n"
         "source = Source(name='s', topic='s', event_id='id', event_time='at', fields=FIELDS)\n"
         "definitions = Definitions(sources=(source,))\n"
@@ -50,7 +50,7 @@ def test_a_project_may_import_files_beside_it(tmp_path: Path) -> None:
     [
         ("import nothing_like_this\n", ":1", "ModuleNotFoundError"),
         ("x = 1\ny = (\n", ":2", "SyntaxError"),
-        ("from features.spec import Field\n\nField(nam='x')\n", ":3", "unexpected keyword"),
+        ("from features.definitions.spec import Field\n\nField(nam='x')\n", ":3", "unexpected keyword"),
         ("x = 1\n", "", "does not set `definitions"),
         ("definitions = {}\n", "", "is a `dict`"),
     ],

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from features.compile import compile_plan
-from features.engine import FeatureEngine
-from features.hashing import hash_strings, shard_of
-from features.plan import STATE_FORMAT
-from features.state_check import slices_of, verify
+from features.definitions.compile import compile_plan
+from features.definitions.plan import STATE_FORMAT
+from features.engine.engine import FeatureEngine
+from features.engine.hashing import hash_strings, shard_of
+from features.offline.order import arrange
+from features.state.check import slices_of, verify
 from features.store.base import Flush, Manifest, Mark, Partition
 from features.store.layout import stamp_of
 from features.store.memory import MemoryStore
 from stream.codecs.messages import RawBatch, RawMessage
-from stream.kafka.merge import arrange
 from tests.chaos import job
 
 SHARDS = 4

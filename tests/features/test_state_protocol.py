@@ -18,9 +18,9 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from hypothesis.strategies import booleans, integers, lists, sampled_from, tuples
 
-from features.cold_reads import LostWrites, NotOurs
-from features.rota import Rota
-from features.state import Position, SliceState, StateSettings
+from features.state.cold_reads import LostWrites, NotOurs
+from features.state.schedule import Rota
+from features.state.slices import Position, SliceState, StateSettings
 from features.store.base import LOST, Flush, Partition, ShardRead
 from features.store.layout import slice_name
 from features.store.memory import MemoryStore

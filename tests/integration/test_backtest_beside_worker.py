@@ -16,8 +16,8 @@ import redis
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from stream.backtest.backtest import backtest
-from stream.backtest.request import Request
+from stream.replay.backtest.backtest import backtest
+from stream.replay.backtest.request import Request
 from tests.servers.process import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,7 +47,7 @@ def project(
         f'[project]\nname = "{name}"\n\n[kafka]\nbootstrap_servers = "{kafka}"\n\n'
         f'[redis]\nurl = "{redis_url}"\n\n[topics]\n{named}\n\n[worker]\nflush_interval_ms = 100\n'
     )
-    command = [sys.executable, "-c", "from stream.cli import main; main()", "worker", "--config"]
+    command = [sys.executable, "-c", "from stream.cli.app import main; main()", "worker", "--config"]
     with subprocess.Popen([*command, str(tmp_path / "riskstream.toml")], cwd=ROOT) as worker:
         try:
             yield topics | {"name": name, "kafka": kafka, "redis": redis_url}

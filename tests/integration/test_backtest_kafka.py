@@ -13,20 +13,20 @@ import pytest
 from confluent_kafka import Producer
 from polars.testing import assert_frame_equal
 
-from features.errors import ConfigurationError
-from stream import build
-from stream.backtest.backtest import backtest
-from stream.backtest.inputs import opened
-from stream.backtest.request import Request
-from stream.config import load
-from stream.kafka import range_reader
-from stream.kafka.range_reader import RangeReader
+from features.core.errors import ConfigurationError
+from stream.kafka.readers import range_reader
+from stream.kafka.readers.range_reader import RangeReader
+from stream.project import build
+from stream.replay.backtest.backtest import backtest
+from stream.replay.backtest.inputs import opened
+from stream.replay.backtest.request import Request
+from stream.settings.config import load
 
 START = 1_772_323_200_000
 PAYMENTS, LABELS = 24_000, 8_000
 
 DEFINITIONS = """
-from features.spec import Aggregation, Definitions, Entity, FeatureView, Field, LabelOf, Source
+from features.definitions.spec import Aggregation, Definitions, Entity, FeatureView, Field, LabelOf, Source
 
 def fields(**types):
     return tuple(Field(name=name, dtype=dtype) for name, dtype in types.items())

@@ -14,9 +14,9 @@ import msgspec
 import polars as pl
 import pytest
 
-from stream.backtest import parts
-from stream.backtest.backtest import backtest
-from stream.backtest.request import Request
+from stream.replay.backtest import parts
+from stream.replay.backtest.backtest import backtest
+from stream.replay.backtest.request import Request
 from tests.servers.process import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,9 +27,9 @@ import sys
 from functools import partial
 from pathlib import Path
 import msgspec
-from stream.backtest import inputs, parts
-from stream.backtest.backtest import backtest
-from stream.backtest.request import Request
+from stream.replay.backtest import inputs, parts
+from stream.replay.backtest.backtest import backtest
+from stream.replay.backtest.request import Request
 if __name__ == "__main__":
     parts.PART_ROWS = {part}
     inputs.batches = partial(inputs.batches, size=900)

@@ -13,14 +13,14 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmarks.certified import Bank, made_up
-from models import signing
-from stream.certify import certificate
-from stream.certify.certify import Request, certify
-from stream.certify.slices import Slices
-from stream.certify.units import SliceName
-from stream.cli import app
+from models.bundles import signing
+from stream.cli.app import app
 from stream.codecs.messages import RawMessage
-from stream.kafka import journal
+from stream.kafka.worker import journal
+from stream.replay.certify import certificate
+from stream.replay.certify.certify import Request, certify
+from stream.replay.certify.slices import Slices
+from stream.replay.certify.units import SliceName
 
 ROWS = 3_000
 

@@ -12,10 +12,10 @@ import pytest
 from confluent_kafka import TopicPartition
 
 from benchmarks.certified import Bank, made_up
-from stream.certify.certificate import Certificate
-from stream.certify.certify import Request, certify
-from stream.kafka import journal
-from stream.kafka.journal import JournalEntry
+from stream.kafka.worker import journal
+from stream.kafka.worker.journal import JournalEntry
+from stream.replay.certify.certificate import Certificate
+from stream.replay.certify.certify import Request, certify
 from tests.servers.kafka_server import KafkaServer
 from tests.servers.redis_server import RedisServer
 

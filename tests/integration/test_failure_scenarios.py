@@ -15,8 +15,8 @@ import pytest
 from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions
 
-from features.errors import ConfigurationError, FatalError, FencedError
-from stream.kafka import transaction
+from features.core.errors import ConfigurationError, FatalError, FencedError
+from stream.kafka.worker import delivery as transaction
 from tests.chaos import job
 from tests.chaos.driver import stopped
 from tests.chaos.produced import Produced

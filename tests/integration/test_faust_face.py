@@ -17,9 +17,9 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from features.errors import FatalError
+from features.core.errors import FatalError
 from stream.codecs.messages import RawMessage
-from stream.faust_face import Face
+from stream.faust.agent import Face
 from tests.stream.kafka.project import LOG, Project
 
 EVENTS = 60
@@ -28,7 +28,7 @@ SAME = ("alert_id", "event_id", "features", "score", "reasons", "decision", "rul
 
 @contextmanager
 def faust(project: Project) -> Iterator[subprocess.Popen[bytes]]:
-    command = [sys.executable, "-c", "from stream.cli import main; main()", "faust", "--config"]
+    command = [sys.executable, "-c", "from stream.cli.app import main; main()", "faust", "--config"]
     with (project.folder / LOG).open("a") as log:
         process = subprocess.Popen(
             [*command, str(project.file)],

@@ -24,22 +24,22 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from skl2onnx import to_onnx
 from sklearn.ensemble import RandomForestClassifier
 
-from features.hashing import hash_strings, shard_of
-from features.materialize import materialize
-from features.project import load_definitions
+from features.definitions.project import load_definitions
+from features.engine.hashing import hash_strings, shard_of
+from features.offline.materialize import materialize
 from features.store.base import Partition, Store
-from models import bundle
-from models.bundle import Contents
-from models.manifest import Manifest
-from models.registry import Registry
-from stream import build
-from stream.api.serving import make_app
-from stream.api.settings import ApiSettings
-from stream.client import AsyncClient
-from stream.config import Config, load
-from stream.contracts import Decision, Times
+from models.bundles import bundle
+from models.bundles.bundle import Contents
+from models.bundles.registry import Registry
+from models.core.manifest import Manifest
+from stream.codecs.contracts import Decision, Times
+from stream.project import build
+from stream.service.client import AsyncClient
+from stream.service.serving import make_app
+from stream.settings.config import Config, load
+from stream.settings.service import ApiSettings
 from tests.servers.process import wait_until
-from tests.stream.api.service_under_test import serving
+from tests.stream.service.service_under_test import serving
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT.parent / "shared" / "data" / "handbook_transactions.parquet"
@@ -272,7 +272,7 @@ async def play(
 
 
 def test_http_and_kafka_decide_alike_on_every_event(project: Config, sample: pl.DataFrame) -> None:
-    command = [sys.executable, "-c", "from stream.cli import main; main()", "worker", "--config"]
+    command = [sys.executable, "-c", "from stream.cli.app import main; main()", "worker", "--config"]
     topics, store = Topics(project), build.make_store(project)
     with subprocess.Popen([*command, str(project.path)], cwd=ROOT) as worker:
         try:

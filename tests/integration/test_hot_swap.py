@@ -16,14 +16,14 @@ from skl2onnx import to_onnx
 from skl2onnx.common.data_types import FloatTensorType
 from sklearn.linear_model import LogisticRegression
 
-from features.compile import compile_plan
-from features.project import load_definitions
-from models import bundle, signing
-from models.base import ModelInputs
-from models.bundle import Contents
-from models.manifest import Manifest
-from models.registry import Registry
-from stream.contracts import Decision
+from features.definitions.compile import compile_plan
+from features.definitions.project import load_definitions
+from models.bundles import bundle, signing
+from models.bundles.bundle import Contents
+from models.bundles.registry import Registry
+from models.core.base import ModelInputs
+from models.core.manifest import Manifest
+from stream.codecs.contracts import Decision
 from tests.servers.process import wait_until
 
 EVENTS = 100_000
@@ -32,7 +32,7 @@ IN_FLIGHT = 4_000
 VERSIONS = ("1", "2", "3")
 
 DEFINITIONS = """
-from features.spec import Aggregation, Definitions, Entity, FeatureView, Field, Source
+from features.definitions.spec import Aggregation, Definitions, Entity, FeatureView, Field, Source
 definitions = Definitions(
     sources=(Source(name="tx", topic="{topic}", event_id="id", event_time="at", key="card", fields=(
         Field(name="id", dtype="string"), Field(name="at", dtype="timestamp"),
@@ -188,7 +188,7 @@ class Run:
         self.feeder.start()
 
     def launch(self) -> None:
-        program = "from stream.cli import main; main()"
+        program = "from stream.cli.app import main; main()"
         command = [sys.executable, "-c", program, "worker", "--config", str(self.project.config)]
         with self.log.open("ab") as log:
             self.worker = subprocess.Popen(command, stdout=log, stderr=log)

@@ -6,11 +6,11 @@ import json
 
 import httpx
 
-from stream.api.serving import make_app
-from stream.api.settings import ApiSettings
+from stream.service.serving import make_app
+from stream.settings.service import ApiSettings
 from tests.servers.process import wait_until
-from tests.stream.api.service_under_test import serving
 from tests.stream.kafka.project import Project
+from tests.stream.service.service_under_test import serving
 
 SAME = (
     "alert_id",

@@ -19,9 +19,9 @@ import polars as pl
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 
-from features.batch import Floats
-from features.materialize import materialize
-from features.project import load_definitions
+from features.core.batch import Floats
+from features.definitions.project import load_definitions
+from features.offline.materialize import materialize
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT.parent / "shared" / "data" / "handbook_transactions.parquet"
@@ -123,7 +123,7 @@ def test_live_features_are_those_of_the_offline_run_bit_for_bit(
     command = [
         sys.executable,
         "-c",
-        "from stream.cli import main; main()",
+        "from stream.cli.app import main; main()",
         "worker",
         "--config",
         str(tmp_path / "riskstream.toml"),

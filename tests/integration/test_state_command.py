@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stream.cli import run
+from stream.cli.app import run
 from tests.chaos import job
 from tests.chaos.world import World
 

@@ -9,11 +9,11 @@ import msgspec
 import pytest
 from confluent_kafka import Consumer, Producer
 
-from features.errors import RetriableError
+from features.core.errors import RetriableError
 from models.decision.policy import load_policy
-from stream.config import Kafka
-from stream.contracts import Alert
-from stream.kafka.past_alerts import past_alerts
+from stream.codecs.contracts import Alert
+from stream.kafka.readers.past_alerts import past_alerts
+from stream.settings.config import Kafka
 from tests.integration.test_hot_swap import Run
 from tests.models import small
 from tests.servers.process import wait_until

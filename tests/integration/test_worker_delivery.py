@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
-from features.errors import RetriableError
-from stream.codecs.alert_codec import Record
-from stream.kafka import consumer as consuming
-from stream.kafka import producer as producing
-from stream.kafka.consumer import InputConsumer
-from stream.kafka.transaction import ExactlyOnce
+from features.core.errors import RetriableError
+from stream.codecs.alerts import Record
+from stream.kafka.client import consumer as consuming
+from stream.kafka.client import producer as producing
+from stream.kafka.client.consumer import InputConsumer
+from stream.kafka.worker.delivery import ExactlyOnce
 from tests.chaos import job
 from tests.chaos.world import World
 from tests.servers import chosen

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from stream.kafka import journal
+from stream.kafka.worker import journal
 from tests.chaos import job
 from tests.chaos.world import World
 from tests.servers.process import wait_until

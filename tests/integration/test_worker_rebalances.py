@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer, TopicPartition
 
-from features.state import NotOurs, SliceState, StateSettings
+from features.state.slices import NotOurs, SliceState, StateSettings
 from features.store.base import Flush, Marks, Partition
 from features.store.memory import MemoryStore
-from stream.kafka.consumer import InputConsumer, properties
-from stream.kafka.rebalance import Positions
+from stream.kafka.client.consumer import InputConsumer, properties
+from stream.kafka.worker.assignment import Positions
 from tests.chaos import job
 from tests.chaos.world import World
 from tests.features.offset_engine import SHARDS, OffsetEngine
@@ -73,7 +73,7 @@ def test_a_rebalance_while_redis_lags_behind_costs_no_event(
         second = world.start_thread(1)
         assert waits.wait(60), "the first to recover what the second left it"
         lags.clear()
-        monkeypatch.setattr("stream.kafka.worker._QUIET", 2.0)  # an event comes while it is waited for
+        monkeypatch.setattr("stream.kafka.worker.worker._QUIET", 2.0)  # an event comes while it is waited for
         world.produce(sent[8_000:])
         goes_on.set()
         wait_until(lambda: second.worker.ready, 60, "the second to own partitions")

@@ -9,8 +9,8 @@ from pathlib import Path
 import yaml
 from typer.main import get_command
 
-from stream.cli import app
-from stream.demo import simulator
+from stream.cli.app import app
+from stream.demo.bank import simulator
 from stream.demo.run import ALL_TOPICS
 from tests.servers.containers import KAFKA_IMAGE
 
@@ -84,7 +84,7 @@ def test_the_worker_command_exists():
 def test_the_simulator_takes_its_options():
     program, *options = SERVICES["simulator"]["command"][2:]
     given = simulator.parser().parse_args(options)
-    assert program == "stream.demo.simulator"
+    assert program == "stream.demo.bank.simulator"
     assert given.bootstrap == SERVICES["worker"]["environment"]["KAFKA_BOOTSTRAP_SERVERS"]
 
 

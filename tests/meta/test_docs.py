@@ -64,7 +64,7 @@ def test_every_page_is_reached_from_the_readme():
 def test_every_command_is_documented():
     from typer.main import get_command
 
-    from stream.cli import app
+    from stream.cli.app import app
 
     text = (REFERENCE / "cli.md").read_text()
     assert [path for path in command_paths(get_command(app), "riskstream") if path not in text] == []
@@ -113,7 +113,7 @@ def test_the_map_names_every_folder():
 def test_commands_in_pages_exist():
     from typer.main import get_command
 
-    from stream.cli import app
+    from stream.cli.app import app
 
     known = {path.removeprefix("riskstream ") for path in command_paths(get_command(app), "riskstream")}
     groups = {command.split()[0] for command in known}

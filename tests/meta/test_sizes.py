@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("features", "models", "stream")
 KERNELS = {
-    "features/kernel.py"
+    "features/kernel/kernel.py"
 }  # compiled, numeric: one long function reads better than ten that pass arrays
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 

@@ -13,13 +13,13 @@ from skl2onnx.common.data_types import FloatTensorType
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 
-from features.batch import FeatureMatrix, SourceBatch
-from features.compile import compile_plan
-from features.plan import Plan
-from features.spec import Aggregation, Definitions, Derived, Entity, FeatureView, Field, Source
-from models.bundle import Contents, LoadedModel, load, write
-from models.manifest import Manifest
-from models.signing import Trust
+from features.core.batch import FeatureMatrix, SourceBatch
+from features.definitions.compile import compile_plan
+from features.definitions.plan import Plan
+from features.definitions.spec import Aggregation, Definitions, Derived, Entity, FeatureView, Field, Source
+from models.bundles.bundle import Contents, LoadedModel, load, write
+from models.bundles.signing import Trust
+from models.core.manifest import Manifest
 
 SOURCE = Source(
     name="payments",

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from models import bundle, inputs
-from models.base import ModelInputs, Signature
-from models.errors import BundleRefused
-from models.formats import onnx_header
+from models.bundles import bundle
+from models.core import inputs
+from models.core.base import ModelInputs, Signature
+from models.core.errors import BundleRefused
+from models.formats.graph import header as onnx_header
 from tests.models import small
 
 

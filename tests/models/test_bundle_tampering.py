@@ -10,9 +10,9 @@ from pathlib import Path
 import onnx
 import pytest
 
-from models import bundle, signing
-from models.errors import BundleRefused
-from models.signing import Trust
+from models.bundles import bundle, signing
+from models.bundles.signing import Trust
+from models.core.errors import BundleRefused
 from tests.models import small
 
 

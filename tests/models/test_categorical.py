@@ -11,13 +11,13 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder
 
-from models import bundle
-from models.base import ModelInputs
-from models.decision import reasons
-from models.decision.catalogue import Catalogue
-from models.errors import BundleRefused
-from models.inputs import as_texts
-from models.manifest import Manifest
+from models.bundles import bundle
+from models.core.base import ModelInputs
+from models.core.errors import BundleRefused
+from models.core.inputs import as_texts
+from models.core.manifest import Manifest
+from models.decision.reasons import reasons
+from models.decision.reasons.catalogue import Catalogue
 from tests.models import small
 
 CHANNELS = ("web", "shop", "")

@@ -11,12 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from models.base import ModelInputs
-from models.formats import onnx_model, protobuf
-from models.formats.forest import DEEPEST, Forest
-from models.formats.graph_parts import take_apart
+from models.core.base import ModelInputs
+from models.core.manifest import Manifest
+from models.formats import onnx_model
+from models.formats.graph import protobuf
+from models.formats.graph.forest import DEEPEST, Forest
+from models.formats.graph.parts import take_apart
 from models.formats.onnx_model import OnnxGraph
-from models.manifest import Manifest
 
 from . import small
 

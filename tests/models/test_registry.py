@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from features.errors import ConfigurationError
-from models import bundle
-from models.registry import Registry
+from features.core.errors import ConfigurationError
+from models.bundles import bundle
+from models.bundles.registry import Registry
 from tests.models import small
 
 

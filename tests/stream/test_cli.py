@@ -9,10 +9,10 @@ import sys
 import pytest
 import typer
 
-from features.errors import ConfigurationError, FatalError, FencedError
-from stream import build
-from stream.cli import app, run
-from stream.config import load
+from features.core.errors import ConfigurationError, FatalError, FencedError
+from stream.cli.app import app, run
+from stream.project import build
+from stream.settings.config import load
 
 
 def test_help_teaches(capsys):
@@ -44,7 +44,7 @@ def test_exit_codes(monkeypatch, capsys, error, code):
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("stream.scaffold.project.make_project", fail)
+    monkeypatch.setattr("stream.project.scaffold.project.make_project", fail)
     assert run(["init", "somewhere"]) == code
     said = capsys.readouterr().err
     assert "Traceback" not in said
@@ -56,7 +56,7 @@ def test_a_bug_is_not_hidden(monkeypatch):
     def fail(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("stream.scaffold.project.make_project", fail)
+    monkeypatch.setattr("stream.project.scaffold.project.make_project", fail)
     with pytest.raises(ZeroDivisionError):
         run(["init", "somewhere"])
 
@@ -74,7 +74,7 @@ def test_every_command_says_what_it_does():
 
 def test_help_answers_without_heavy_imports():
     heavy = ("polars", "numba", "onnxruntime", "confluent_kafka", "redis", "sklearn")
-    code = f"import sys, stream.cli; print([name for name in {heavy} if name in sys.modules])"
+    code = f"import sys, stream.cli.app; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from stream.client import ApiError, AsyncClient, Client
+from stream.service.client import ApiError, AsyncClient, Client
 from tests.servers.process import free_port
 
 GOOD = {"entity": "card", "key": "c1", "as_of": "now", "age_seconds": None, "features": {}, "flags": []}

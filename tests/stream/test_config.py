@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from features.errors import ConfigurationError
-from stream.config import load
+from features.core.errors import ConfigurationError
+from stream.settings.config import load
 
 WRONG = {
     "[wrker]\nx = 1": "`wrker` is no setting; did you mean `worker`?",

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from stream import build
-from stream.config import load
+from stream.project import build
+from stream.settings.config import load
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

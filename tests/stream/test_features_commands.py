@@ -9,10 +9,10 @@ from typing import Any
 import polars as pl
 import pytest
 
-from features.profiles import decode_row
-from stream.build import make_store
-from stream.cli import run
-from stream.config import load
+from features.profiles.joins import decode_row
+from stream.cli.app import run
+from stream.project.build import make_store
+from stream.settings.config import load
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PAYMENTS = str(EXAMPLES / "payments" / "definitions.py")

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from features.errors import ConfigurationError
-from features.spec import Source
-from stream import build
-from stream.cli import run
-from stream.config import load
-from stream.emit import emit_file
-from stream.scaffold.guess import guess
-from stream.scaffold.project import make_project
+from features.core.errors import ConfigurationError
+from features.definitions.spec import Source
+from stream.cli.app import run
+from stream.project import build
+from stream.project.emit import emit_file
+from stream.project.scaffold.guess import guess
+from stream.project.scaffold.project import make_project
+from stream.settings.config import load
 
 
 def written(folder: Path, events: list[Any]) -> Path:

@@ -9,15 +9,15 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from features.compile import compile_plan
-from features.project import load_definitions
-from models import bundle
-from models.registry import Registry
-from stream import cli
+from features.definitions.compile import compile_plan
+from features.definitions.project import load_definitions
+from models.bundles import bundle
+from models.bundles.registry import Registry
+from stream.cli import app as cli
 from tests.models import small
 
 DEFINITIONS = """
-from features.spec import Aggregation, Definitions, Entity, FeatureView, Field, Source
+from features.definitions.spec import Aggregation, Definitions, Entity, FeatureView, Field, Source
 definitions = Definitions(
     sources=(Source(name="payments", topic="payments", event_id="id", event_time="time", key="card",
         amount="amount", fields=(
@@ -164,7 +164,7 @@ def test_policy_dry_run_shows_what_would_change(champion):
     model = bundle.load(champion.registry.path("fraud", "1"), small.TRUST.__class__(keys=_keys(champion)))
     features = inputs.copy()
     features[:, 1] = 1
-    from models.base import ModelInputs
+    from models.core.base import ModelInputs
 
     score = model.score_inputs(ModelInputs(features, {}))
     large = inputs[:, 0] > 2
@@ -179,6 +179,6 @@ def test_policy_dry_run_shows_what_would_change(champion):
 
 
 def _keys(project):
-    from models import signing
+    from models.bundles import signing
 
     return (signing.public_key((project.directory / "signer.pub.pem").read_text(), "signer"),)

@@ -7,11 +7,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-from features import spec
-from features.compile import compile_plan
-from features.spec import Definitions
-from stream.cli import app
-from stream.codecs.json_codec import Decoder
+from features.definitions import spec
+from features.definitions.compile import compile_plan
+from features.definitions.spec import Definitions
+from stream.cli.app import app
+from stream.codecs.json import Decoder
 from stream.codecs.messages import RawBatch, RawMessage
 
 GUIDE = (Path(__file__).resolve().parents[2] / "docs" / "guides" / "own-events.md").read_text()

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "docs" / "reference"
-spec = importlib.util.spec_from_file_location("reference_generator", FOLDER / "generate.py")
+spec = importlib.util.spec_from_file_location("reference_generator", ROOT / "tools" / "reference.py")
 assert spec is not None and spec.loader is not None
 generate = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(generate)
@@ -20,7 +20,7 @@ PAGES = generate.pages()
 
 @pytest.mark.parametrize("name", PAGES)
 def test_page_is_current(name):
-    assert (FOLDER / name).read_text() == PAGES[name], "run: python docs/reference/generate.py"
+    assert (FOLDER / name).read_text() == PAGES[name], "run: python tools/reference.py"
 
 
 def test_no_schema_is_left_over():
@@ -30,7 +30,7 @@ def test_no_schema_is_left_over():
 
 
 def test_schemas_hold_every_field():
-    from stream.contracts import Alert
+    from stream.codecs.contracts import Alert
 
     schema = json.loads(PAGES["schemas/alert.json"])
     assert set(schema["$defs"]["Alert"]["required"]) == set(Alert.__struct_fields__)

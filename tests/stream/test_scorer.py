@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from features.batch import FeatureMatrix, Floats, MicroBatch
-from features.compile import compile_plan
-from features.engine import FeatureEngine
-from features.errors import ConfigurationError
-from features.spec import (
+from features.core.batch import FeatureMatrix, Floats, MicroBatch
+from features.core.errors import ConfigurationError
+from features.definitions.compile import compile_plan
+from features.definitions.spec import (
     Aggregation,
     Definitions,
     Derived,
@@ -23,11 +22,12 @@ from features.spec import (
     Profile,
     Source,
 )
-from models.base import Model, ModelInputs, ModelVersion, Signature
+from features.engine.engine import FeatureEngine
+from models.core.base import Model, ModelInputs, ModelVersion, Signature
 from models.decision.decisions import Decisions, Mode
-from stream.codecs.json_codec import Decoder
+from stream.codecs.json import Decoder
 from stream.codecs.messages import RawBatch, RawMessage
-from stream.scorer import Scorer
+from stream.scoring.scorer import Scorer
 
 PAYMENTS = Source(
     name="payments",

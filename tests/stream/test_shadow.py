@@ -6,11 +6,11 @@ import threading
 
 import pytest
 
-from features.engine import FeatureEngine
-from models.bundle import LoadedModel
+from features.engine.engine import FeatureEngine
+from models.bundles.bundle import LoadedModel
 from models.decision.policy import load_policy
-from stream.scorer import Scorer
-from stream.shadow import Challengers, Shadow
+from stream.scoring.challengers import Challengers, Shadow
+from stream.scoring.scorer import Scorer
 from tests.models import small
 
 POLICY = '[sources.payments]\nreview = 0.5\n[sources.payments.suppress]\nentity = "card"\nperiod = "1h"\n'

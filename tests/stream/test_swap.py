@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from features.engine import FeatureEngine
-from models import bundle
+from features.engine.engine import FeatureEngine
+from models.bundles import bundle
+from models.bundles.registry import Registry
 from models.decision.policy import load_policy
-from models.registry import Registry
-from stream.scorer import Scorer
-from stream.swap import Swapper, Watched
+from stream.scoring.scorer import Scorer
+from stream.scoring.swap import Swapper, Watched
 from tests.models import small
 
 POLICY = '[sources.payments]\nreview = 0.5\n[sources.payments.suppress]\nentity = "card"\nperiod = "1000d"\n'

@@ -10,9 +10,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from models import bundle, signing
-from models.registry import Registry
-from stream.cli import run
+from models.bundles import bundle, signing
+from models.bundles.registry import Registry
+from stream.cli.app import run
 
 DAY_MS = 86_400_000
 SETTINGS = """

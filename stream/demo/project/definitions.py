@@ -1,6 +1,6 @@
 """The demo's project: card payments and loan applications of one simulated bank, in one worker."""
 
-from features.spec import (
+from features.definitions.spec import (
     Aggregation,
     Definitions,
     Derived,

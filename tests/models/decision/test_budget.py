@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.decision.budget import DAY, BudgetController, BudgetRule
+from models.decision.memory.budget import DAY, BudgetController, BudgetRule
 
 MINUTE = 60_000_000
 

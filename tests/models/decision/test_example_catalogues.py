@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from features.compile import compile_plan
-from features.project import load_definitions
+from features.definitions.compile import compile_plan
+from features.definitions.project import load_definitions
 from models.decision.policy import load_policy
 
 EXAMPLES = Path(__file__).parents[3] / "examples"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from features.errors import ConfigurationError
-from models.bundle import LoadedModel
+from features.core.errors import ConfigurationError
+from models.bundles.bundle import LoadedModel
 from models.decision.policy import load_policy, policy_version
 from tests.models import small
 

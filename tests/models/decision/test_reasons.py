@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.base import ModelInputs
-from models.decision import adverse_action, catalogue, reasons
+from models.core.base import ModelInputs
+from models.core.errors import PolicyError
 from models.decision.policy import load_policy
-from models.decision.reasons import Limits
-from models.errors import PolicyError
+from models.decision.reasons import adverse_action, catalogue, reasons
+from models.decision.reasons.reasons import Limits
 from tests.models import small
 
 PLAIN = catalogue.Catalogue({})

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.decision.suppression import AlertMemory
+from models.decision.memory.suppression import AlertMemory
 
 EVENTS = st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 500), st.integers(1, 2)), max_size=40)
 

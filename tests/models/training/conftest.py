@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from models.training.dataset import Dataset, make_dataset
+from models.training.data.dataset import Dataset, make_dataset
 from models.training.settings import DataSettings
 
 MakeFrame = Callable[..., pl.DataFrame]

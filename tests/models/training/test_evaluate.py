@@ -9,15 +9,15 @@ import numpy as np
 import polars as pl
 import pytest
 
-from models import bundle
-from models.manifest import Histogram
-from models.signing import Trust
-from models.training import stability
-from models.training.dataset import make_dataset
-from models.training.evaluate import evaluate, reason_frequencies
-from models.training.fairness import fairness_table
+from models.bundles import bundle
+from models.bundles.signing import Trust
+from models.core.manifest import Histogram
+from models.training.data.dataset import make_dataset
+from models.training.evaluation import stability
+from models.training.evaluation.evaluate import evaluate, reason_frequencies
+from models.training.evaluation.fairness import fairness_table
+from models.training.evaluation.report import render_report
 from models.training.metrics import roc_auc
-from models.training.report import render_report
 from models.training.settings import CostSettings, ModelSettings, SearchSettings, TrainSettings
 from models.training.train import train
 

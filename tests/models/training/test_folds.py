@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from features.errors import ConfigurationError
-from models.training.folds import Periods, in_time, prequential, stratified
+from features.core.errors import ConfigurationError
+from models.training.data.folds import Periods, in_time, prequential, stratified
 from models.training.metrics import DAY
 from models.training.settings import SearchSettings
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from features.errors import ConfigurationError
-from models.training.load import load_frame
+from features.core.errors import ConfigurationError
+from models.training.data.load import load_frame
 from models.training.settings import DataSettings
 
 DEFINITIONS = """
-from features.spec import Definitions, Field, LabelOf, Source
+from features.definitions.spec import Definitions, Field, LabelOf, Source
 
 def fields(**kinds):
     return tuple(Field(name=name, dtype=kind) for name, kind in kinds.items())

@@ -9,14 +9,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from features.compile import compile_plan
-from features.errors import ConfigurationError
-from features.project import load_definitions
-from features.spec import Definitions, Derived, Field, Source
-from models import bundle
-from models.errors import BundleRefused
-from models.signing import Trust
-from models.training.dataset import make_dataset
+from features.core.errors import ConfigurationError
+from features.definitions.compile import compile_plan
+from features.definitions.project import load_definitions
+from features.definitions.spec import Definitions, Derived, Field, Source
+from models.bundles import bundle
+from models.bundles.signing import Trust
+from models.core.errors import BundleRefused
+from models.training.data.dataset import make_dataset
 from models.training.search import candidates
 from models.training.settings import (
     CostSettings,

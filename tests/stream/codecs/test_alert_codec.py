@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features.batch import FeatureMatrix, SliceStamps, SourceBatch
-from features.compile import compile_plan
-from features.spec import Aggregation, Definitions, Entity, FeatureView, Field, Source
-from models.base import ModelVersion
+from features.core.batch import FeatureMatrix, SliceStamps, SourceBatch
+from features.definitions.compile import compile_plan
+from features.definitions.spec import Aggregation, Definitions, Entity, FeatureView, Field, Source
+from models.core.base import ModelVersion
 from models.decision.decisions import DECISIONS, SEVERITIES, Decisions, Reason
-from stream.codecs.alert_codec import AlertEncoder
-from stream.contracts import SCHEMA_VERSION, Alert, Decision, DecisionWord, SeverityWord, alert_id
+from stream.codecs.alerts import AlertEncoder
+from stream.codecs.contracts import SCHEMA_VERSION, Alert, Decision, DecisionWord, SeverityWord, alert_id
 
 SOURCE = Source(
     name="payments",

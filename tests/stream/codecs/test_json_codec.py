@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features.errors import DefinitionError
-from features.spec import Field, LabelOf, Source
-from stream.codecs.json_codec import Decoder
+from features.core.errors import DefinitionError
+from features.definitions.spec import Field, LabelOf, Source
+from stream.codecs.json import Decoder
 from stream.codecs.messages import RawBatch, RawMessage
 
 T0 = 1_700_000_000_000

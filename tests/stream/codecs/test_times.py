@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.codecs.times import BAD, NULL, TimeFormat, rfc3339
+from features.core.times import BAD, NULL, TimeFormat, rfc3339
 
 MOMENT = 1_522_540_831_000_000
 

@@ -7,10 +7,10 @@ import itertools
 import polars as pl
 import pytest
 
-from stream.demo.card_days import KINDS, chargebacks_of, transactions_of
-from stream.demo.days import TOPICS, emissions, history
-from stream.demo.loan_days import applications_of, profiles, repayments_of
-from stream.demo.world import Size, make_world, start_of
+from stream.demo.bank.card_days import KINDS, chargebacks_of, transactions_of
+from stream.demo.bank.days import TOPICS, emissions, history
+from stream.demo.bank.loan_days import applications_of, profiles, repayments_of
+from stream.demo.bank.world import Size, make_world, start_of
 
 SMALL = Size(cards=200, merchants=60, applicants=300, brokers=8)
 

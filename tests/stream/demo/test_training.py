@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from stream.demo import training
-from stream.demo.days import TOPICS
+from stream.demo.bank.days import TOPICS
 from stream.demo.training import prepare
 
 
@@ -24,18 +24,18 @@ def project(demo_cache, demo_seed):
 
 
 def test_definitions_match_the_simulators_topics(project):
-    from features.project import load_definitions
+    from features.definitions.project import load_definitions
 
     definitions = load_definitions(project / "definitions.py")
     assert {source.topic for source in definitions.sources} == set(TOPICS)
 
 
 def test_both_models_are_champions_and_signed(project):
-    from features.compile import compile_plan
-    from features.project import load_definitions
-    from models import bundle
-    from models.registry import Registry
-    from models.signing import trust
+    from features.definitions.compile import compile_plan
+    from features.definitions.project import load_definitions
+    from models.bundles import bundle
+    from models.bundles.registry import Registry
+    from models.bundles.signing import trust
 
     plan = compile_plan(load_definitions(project / "definitions.py"))
     trusted = trust([str(project / "demo.pub.pem")])

@@ -8,10 +8,10 @@ import time
 import pytest
 from confluent_kafka import Producer
 
-from stream.demo.figures import figures
+from stream.demo.bank.simulator import BROKEN, TRUTH_HEADER, Simulator
 from stream.demo.run import ALL_TOPICS
-from stream.demo.simulator import BROKEN, TRUTH_HEADER, Simulator
-from stream.demo.watch import ALERTS, DEAD_LETTERS, DECISIONS, Watch
+from stream.demo.screen.figures import figures
+from stream.demo.screen.watch import ALERTS, DEAD_LETTERS, DECISIONS, Watch
 from tests.servers.process import wait_until
 
 

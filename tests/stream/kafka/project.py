@@ -14,9 +14,9 @@ from pathlib import Path
 
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
-from stream.cli import run
-from stream.config import Config, load
-from stream.scaffold.project import make_project
+from stream.cli.app import run
+from stream.project.scaffold.project import make_project
+from stream.settings.config import Config, load
 
 WAIT_S = 180.0
 LOG = "worker.log"
@@ -105,7 +105,7 @@ class Project:
                 [
                     sys.executable,
                     "-c",
-                    "from stream.cli import main; main()",
+                    "from stream.cli.app import main; main()",
                     "worker",
                     "--config",
                     str(self.file),

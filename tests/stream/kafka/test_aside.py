@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from stream.kafka.aside import Aside, NoReturn
+from stream.kafka.client.bounded_call import Aside, NoReturn
 
 
 def test_a_call_is_made_in_one_other_thread_and_waited_for() -> None:

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from stream.cli import run
-from stream.codecs.times import rfc3339
-from stream.kafka.dlq import from_record
+from features.core.times import rfc3339
+from stream.cli.app import run
+from stream.codecs.dead_letters import from_record
 from tests.stream.kafka.project import Project, stopped
 
 NOW = time.time_ns() // 1000
@@ -153,7 +153,7 @@ def one_line(project: Project, *command: str) -> str:
         [
             sys.executable,
             "-c",
-            "from stream.cli import main; main()",
+            "from stream.cli.app import main; main()",
             *command,
             "--config",
             str(project.file),

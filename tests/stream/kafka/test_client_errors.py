@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from features.errors import ConfigurationError, FatalError, FencedError, RetriableError
-from stream.kafka.client_errors import FATAL, FENCED, FIXES, sort
+from features.core.errors import ConfigurationError, FatalError, FencedError, RetriableError
+from stream.kafka.client.errors import FATAL, FENCED, FIXES, sort
 
 CODES = sorted(
     {

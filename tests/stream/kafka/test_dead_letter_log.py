@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from features.errors import ConfigurationError
-from stream.cli import run
-from stream.config import Config, load
-from stream.contracts import DeadLetter
-from stream.kafka.dead_letter_log import read, redrive
-from stream.kafka.dlq import to_record
+from features.core.errors import ConfigurationError
+from stream.cli.app import run
+from stream.codecs.contracts import DeadLetter
+from stream.codecs.dead_letters import to_record
+from stream.kafka.readers.dead_letter_log import read, redrive
+from stream.settings.config import Config, load
 
 
 def letter(topic: str, offset: int, **changes: object) -> DeadLetter:

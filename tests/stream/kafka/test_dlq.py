@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.errors import FatalError
-from stream.contracts import DeadLetter
-from stream.kafka.dlq import DlqLimit, from_record, to_record
+from features.core.errors import FatalError
+from stream.codecs.contracts import DeadLetter
+from stream.codecs.dead_letters import DlqLimit, from_record, to_record
 
 nullable = st.none() | st.binary(max_size=20)
 headers = st.lists(st.tuples(st.text(max_size=5), nullable), max_size=3)

@@ -9,12 +9,12 @@ from concurrent.futures import Future
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from features.batch import MicroBatch
-from features.errors import RetriableError, RiskstreamError
-from stream.kafka.consumer import InputConsumer, properties
-from stream.kafka.lane import Lane
-from stream.kafka.transaction import AtLeastOnce, Outputs
-from stream.kafka.unit import Decoded, Unit
+from features.core.batch import MicroBatch
+from features.core.errors import RetriableError, RiskstreamError
+from stream.kafka.client.consumer import InputConsumer, properties
+from stream.kafka.worker.commits import Lane
+from stream.kafka.worker.delivery import AtLeastOnce, Outputs
+from stream.kafka.worker.unit import Decoded, Unit
 
 Offsets = list[TopicPartition]
 

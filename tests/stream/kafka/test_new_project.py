@@ -9,8 +9,8 @@ import urllib.request
 
 import pytest
 
-from stream.cli import run
-from stream.scaffold.project import make_project
+from stream.cli.app import run
+from stream.project.scaffold.project import make_project
 from tests.servers.process import free_port
 from tests.stream.kafka.project import Project, stopped
 
@@ -58,7 +58,7 @@ def test_the_sample_event_alerts(project, capsys):
 def test_events_nobody_here_has_seen(project):
     """Other names, nested objects, whole-number ids and keys, times as text: only the project's files change."""
     (project.folder / "definitions.py").write_text(f'''
-from features.spec import *
+from features.definitions.spec import *
 
 source = Source(
     name="mouvements", topic="{project.topic("payments")}", event_id="numero", event_time="quand",
@@ -128,7 +128,7 @@ def test_doctor_names_what_is_missing(tmp_path, kafka, redis_url, monkeypatch, c
 def test_doctor_tells_servers_that_do_not_answer(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")
     monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
-    monkeypatch.setattr("stream.kafka.brokers.TIMEOUT_S", 1.0)
+    monkeypatch.setattr("stream.kafka.client.brokers.TIMEOUT_S", 1.0)
     make_project(tmp_path / "p")
     assert run(["doctor", "--config", str(tmp_path / "p" / "riskstream.toml")]) == 1
     said = capsys.readouterr().out

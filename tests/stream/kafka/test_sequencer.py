@@ -9,10 +9,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features.batch import SourceBatch
-from features.spec import Field, LabelOf, Source
-from stream.kafka.consumer import Fetched, Place, Reached
-from stream.kafka.sequencer import Sequencer
+from features.core.batch import SourceBatch
+from features.definitions.spec import Field, LabelOf, Source
+from stream.kafka.client.consumer import Fetched, Place, Reached
+from stream.kafka.worker.order import Sequencer
 
 FIELDS = (Field(name="id", dtype="string"), Field(name="at", dtype="timestamp"))
 PAYMENTS = Source(name="pay", topic="pay", event_id="id", event_time="at", fields=FIELDS, key="id")

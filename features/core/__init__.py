@@ -1,0 +1,1 @@
+"""What every layer stands on: errors, batches, time, settings files, compiled code."""

@@ -1,0 +1,1 @@
+"""What a project writes, checked and compiled into a plan."""

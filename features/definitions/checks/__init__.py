@@ -1,0 +1,1 @@
+"""Checks of definitions: every mistake names its place."""

@@ -1,0 +1,1 @@
+"""Turns micro-batches into feature matrices."""

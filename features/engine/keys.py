@@ -1,0 +1,132 @@
+"""Keys of one entity: from a 64-bit hash to a slot, with name and shard kept for each slot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from features.core.batch import Bools, Ints
+from features.core.compiled import compiled
+from features.engine.hashing import Hashes, shard_of
+from features.store.layout import slice_names
+
+
+class KeyTable:
+    """Slots are small numbers given in order of first sight; a slot of an evicted key is used again.
+
+    `names` are those of the store (layout.slice_name): made once a key, not each time that its row is stored.
+    """
+
+    def __init__(self, entity: str, shards: int) -> None:
+        self._entity = entity
+        self._shards = shards
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all keys."""
+        self._table = np.full(1 << 10, -1, np.int64)
+        self.hashes = np.zeros(1 << 9, np.uint64)
+        self.names: list[bytes] = []
+        self.shards: Ints = np.zeros(1 << 9, np.int64)
+        self.loaded: Bools = np.zeros(1 << 9, np.bool_)
+        self.read_at: Ints = np.zeros(1 << 9, np.int64)
+        self.used: Ints = np.zeros(1 << 9, np.int64)
+        self.count = 0
+        self._free: Ints = np.zeros(0, np.int64)
+        self.bytes = 0
+
+    def slots(self, hashes: Hashes, texts: Sequence[str | None]) -> Ints:
+        """The slot of each key (-1 for null), new ones added."""
+        if (self.count + len(hashes)) * 2 > len(self._table):
+            self._table = np.full(1 << int(np.ceil(np.log2((self.count + len(hashes)) * 4))), -1, np.int64)
+            _rebuild(self._table, self.hashes, self.count)
+        if self.count + len(hashes) > len(self.hashes):
+            self._grow(self.count + len(hashes))
+        out = np.empty(len(hashes), np.int64)
+        before = self.count
+        self.count, taken, fresh = _lookup(self._table, self.hashes, self.count, hashes, out, self._free)
+        if len(fresh):
+            self._free = self._free[: len(self._free) - taken]
+            self._describe(out[fresh], hashes[fresh], [str(texts[place]) for place in fresh.tolist()], before)
+        return out
+
+    def forget(self, slots: Ints) -> None:
+        """Give slots free; their keys are unknown again."""
+        self.bytes -= sum(len(self.names[slot]) for slot in slots.tolist()) + 120 * len(slots)
+        self.hashes[slots] = 0
+        self._free = np.concatenate([self._free, slots])
+        self._table.fill(-1)
+        _rebuild(self._table, self.hashes, self.count)
+
+    def _describe(self, slots: Ints, hashes: Hashes, texts: list[str], before: int) -> None:
+        self.shards[slots] = shard_of(hashes, self._shards)
+        self.loaded[slots] = False
+        self.read_at[slots] = 0
+        self.names.extend([b""] * (self.count - before))
+        names = slice_names(self._entity, texts)
+        for slot, name in zip(slots.tolist(), names, strict=True):
+            self.names[slot] = name
+        self.bytes += sum(map(len, names)) + 120 * len(names)
+
+    def _grow(self, size: int) -> None:
+        size = max(size, len(self.hashes) * 2)
+        for name in ("hashes", "shards", "loaded", "read_at", "used"):
+            array = getattr(self, name)
+            grown = np.zeros(size, array.dtype)
+            grown[: len(array)] = array
+            setattr(self, name, grown)
+
+
+def distinct(numbers: Ints) -> Ints:
+    """The different numbers, ascending. `np.unique` hashes them, which takes eight times as long as to sort them.
+
+    >>> distinct(np.array([7, 2, 7]))
+    array([2, 7])
+    """
+    ordered = np.sort(numbers)
+    first = np.ones(len(ordered), np.bool_)
+    np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
+    return ordered[first]
+
+
+@compiled
+def _rebuild(table: Ints, hashes: Hashes, count: int) -> None:
+    mask = np.uint64(len(table) - 1)
+    for slot in range(count):
+        if hashes[slot] == 0:
+            continue
+        at = hashes[slot] & mask
+        while table[at] >= 0:
+            at = (at + np.uint64(1)) & mask
+        table[at] = slot
+
+
+@compiled
+def _lookup(
+    table: Ints, hashes: Hashes, count: int, wanted: Hashes, out: Ints, free: Ints
+) -> tuple[int, int, Ints]:
+    mask = np.uint64(len(table) - 1)
+    fresh = np.empty(len(wanted), np.int64)
+    new = taken = 0
+    for i in range(len(wanted)):
+        h = wanted[i]
+        if h == 0:
+            out[i] = -1
+            continue
+        at = h & mask
+        while table[at] >= 0 and hashes[table[at]] != h:
+            at = (at + np.uint64(1)) & mask
+        if table[at] < 0:
+            if taken < len(free):
+                taken += 1
+                slot = free[len(free) - taken]
+            else:
+                slot = count
+                count += 1
+            table[at] = slot
+            hashes[slot] = h
+            fresh[new] = i
+            new += 1
+        out[i] = table[at]
+    return count, taken, fresh[:new]

@@ -1,0 +1,64 @@
+"""Results of the kernel on their way to a FeatureMatrix."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from features.core.batch import FeatureMatrix, SliceStamps, SourceBatch, Strings
+from features.definitions.plan import Feature, Group, Plan
+
+
+class Heading:
+    """What all sheets of one source share: names of numbers and of texts, and values where nothing is known."""
+
+    def __init__(self, plan: Plan, name: str) -> None:
+        features = plan.readers[name].features
+        self.names = tuple(f.name for f in features if not f.text)
+        self.texts = tuple(f.name for f in features if f.text)
+        self.fills = np.array([f.fill for f in features if not f.text], np.float64)
+
+
+class Sheet:
+    """Results of one source under way."""
+
+    def __init__(self, heading: Heading, batch: SourceBatch) -> None:
+        self.batch = batch
+        self.names, self.texts = heading.names, heading.texts
+        self.values = np.tile(heading.fills, (len(batch), 1))
+        self.tokens = np.zeros((len(batch), len(self.texts)), np.int64)
+        self.duplicate = np.zeros(len(batch), np.bool_)
+        self.late = np.zeros(len(batch), np.bool_)
+        self.stamps: list[SliceStamps] = []
+
+    def matrix(self, texts: Mapping[int, str]) -> FeatureMatrix:
+        """The finished matrix; `texts` says what tokens stand for."""
+        strings: dict[str, Strings] = {
+            name: [texts.get(token) for token in self.tokens[:, place].tolist()]
+            for place, name in enumerate(self.texts)
+        }
+        return FeatureMatrix(
+            self.batch, self.names, self.values, strings, {}, self.duplicate, self.late, tuple(self.stamps)
+        )
+
+
+def features_of(plan: Plan, reader: str, group: Group) -> list[tuple[Feature, int]]:
+    """A reader's features of one group, each with its column among the numbers or the texts."""
+    numbers, texts, out = 0, 0, []
+    for feature in plan.readers[reader].features:
+        place = texts if feature.text else numbers
+        texts, numbers = texts + feature.text, numbers + (not feature.text)
+        if feature.group == group.index:
+            out.append((feature, place))
+    return out
+
+
+class _Nothing:
+    """Outputs of events that nobody reads."""
+
+    kind = cell = of = column = text = np.zeros(0, np.int64)
+    fill = np.zeros(0, np.float64)
+
+
+NO_OUTPUTS = _Nothing()

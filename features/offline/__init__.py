@@ -1,0 +1,1 @@
+"""The engine over recorded events: tables in, feature matrices out."""

@@ -1,0 +1,1 @@
+"""State of slices: read, kept, flushed, checked."""

@@ -1,0 +1,228 @@
+"""Writes and loads bundles: a directory with a graph, its manifest, golden rows, card and signature.
+
+    manifest.json  signature.json  model.onnx  golden.json  card.md  ...
+
+`load` believes nothing: signature, SHA-256 of every file, operator sets, plan, inputs and golden
+rows are checked before the model is given out, and a refusal says which check failed
+(tests/models/test_bundle_tampering.py). A path may be any fsspec URL. Nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import fsspec
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from features.core.batch import FeatureMatrix, Floats
+from features.definitions.plan import Plan
+from models.bundles import golden, plan_check, signing
+from models.bundles.signing import ENCRYPTED, Trust
+from models.core import manifest
+from models.core.base import ModelInputs, ModelVersion, Signature
+from models.core.errors import BundleRefused
+from models.core.inputs import from_matrix
+from models.core.manifest import MANIFEST_FILE, SIGNATURE_FILE, Manifest
+from models.formats import runners
+from models.formats.graph.header import operator_sets
+from models.formats.runners import Runner
+
+CARD_FILE = "card.md"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contents:
+    """What a trainer gives to `write`.
+
+    `manifest` may leave `files`, `opset` and `version` empty: they are filled in. `golden` has a
+    column for each input; `golden_scores` are those of the library that trained the model.
+    """
+
+    manifest: Manifest
+    model: bytes
+    golden: golden.GoldenColumns
+    golden_scores: Sequence[float]
+    card: str = ""
+    more: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A verified bundle, ready to score; safe to share between threads."""
+
+    manifest: Manifest
+    version: ModelVersion
+    runner: Runner
+
+    @property
+    def signature(self) -> Signature:
+        """The model's inputs."""
+        return self.manifest.signature
+
+    @property
+    def baseline(self) -> Mapping[str, float | str | None]:
+        """The ordinary value of each input."""
+        return self.manifest.baseline
+
+    @property
+    def thresholds(self) -> Mapping[str, float]:
+        """Named operating points, chosen at training."""
+        return self.manifest.thresholds
+
+    def score(self, features: FeatureMatrix) -> Floats:
+        """float64[n]: probability of the bad outcome for each row."""
+        return self.runner.run(from_matrix(features, self.signature))
+
+    def score_inputs(self, inputs: ModelInputs) -> Floats:
+        """The same, for inputs picked and changed by the caller (reasons)."""
+        return self.runner.run(inputs)
+
+
+def write(
+    directory: str,
+    contents: Contents,
+    *,
+    key: Ed25519PrivateKey | None = None,
+    encryption_key: bytes | None = None,
+) -> Manifest:
+    """Write a bundle; refuses when the graph does not give the golden scores, or the place is taken.
+
+    The manifest comes last, so a half-written bundle is none. With `encryption_key`, every file but
+    manifest and signature is encrypted; hashes are those of the plain bytes.
+    """
+    fs, root = _open(directory)
+    if fs.exists(f"{root}/{MANIFEST_FILE}"):
+        raise BundleRefused(directory, "there is a bundle already; versions are immutable")
+    files, made, data = assemble(contents, directory)
+    fs.makedirs(root, exist_ok=True)
+    for name, content in files.items():
+        if encryption_key is None:
+            fs.pipe_file(f"{root}/{name}", content)
+        else:
+            fs.pipe_file(f"{root}/{name}{ENCRYPTED}", signing.encrypt(name, content, encryption_key))
+    if key is not None:
+        fs.pipe_file(f"{root}/{SIGNATURE_FILE}", signing.sign(data, key))
+    fs.pipe_file(f"{root}/{MANIFEST_FILE}", data)
+    return made
+
+
+def assemble(contents: Contents, place: str) -> tuple[dict[str, bytes], Manifest, bytes]:
+    """The files, the finished manifest and its bytes; refuses what `load` would refuse."""
+    signature = contents.manifest.signature
+    rows = golden.encode(contents.golden, contents.golden_scores, signature)
+    files = {contents.manifest.model_file: contents.model, golden.GOLDEN_FILE: rows, **contents.more}
+    if contents.card:
+        files[CARD_FILE] = contents.card.encode()
+    made = msgspec.structs.replace(
+        contents.manifest,
+        files={name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())},
+        opset=_opset(contents.manifest.model_file, contents.model, place),
+    )
+    if not made.version:
+        made = msgspec.structs.replace(made, version=manifest.content_version(made))
+    data = manifest.encode(made)
+    _ready(manifest.decode(data, place), files, place)
+    return files, made, data
+
+
+def load(directory: str, trust: Trust, plan: Plan | None = None) -> LoadedModel:
+    """Load and check a bundle; with `plan`, it must have been made for it. Raises BundleRefused."""
+    made, data, files = read(directory, trust)
+    if plan is not None:
+        plan_check.check(made, plan, trust, directory)
+    return LoadedModel(made, manifest.version_of(made, data), _ready(made, files, directory))
+
+
+def read(directory: str, trust: Trust) -> tuple[Manifest, bytes, dict[str, bytes]]:
+    """Manifest, its bytes and all files, with signature and hashes checked; nothing is run."""
+    fs, root = _open(directory)
+    found = _list(fs, root)
+    if MANIFEST_FILE not in found:
+        raise BundleRefused(directory, f"there is no {MANIFEST_FILE}")
+    data: bytes = fs.cat_file(f"{root}/{MANIFEST_FILE}")
+    made = manifest.decode(data, directory)
+    if SIGNATURE_FILE in found:
+        signing.verify(data, fs.cat_file(f"{root}/{SIGNATURE_FILE}"), trust, directory)
+    elif made.name not in trust.allow_unsigned:
+        raise BundleRefused(
+            directory, f"it is not signed, and `{made.name}` is not among the models allowed unsigned"
+        )
+    return made, data, _read_files(fs, root, made, found, trust, directory)
+
+
+def describe(directory: str) -> Manifest:
+    """The manifest alone, believed as it stands; for listings."""
+    fs, root = _open(directory)
+    try:
+        return manifest.decode(fs.cat_file(f"{root}/{MANIFEST_FILE}"), directory)
+    except FileNotFoundError as error:
+        raise BundleRefused(directory, f"there is no {MANIFEST_FILE}") from error
+
+
+def sign(directory: str, key: Ed25519PrivateKey) -> None:
+    """Sign, or sign anew, a bundle whose files fit its manifest."""
+    fs, root = _open(directory)
+    data: bytes = fs.cat_file(f"{root}/{MANIFEST_FILE}")
+    fs.pipe_file(f"{root}/{SIGNATURE_FILE}", signing.sign(data, key))
+
+
+def _read_files(
+    fs: Any, root: str, made: Manifest, found: set[str], trust: Trust, place: str
+) -> dict[str, bytes]:
+    allowed = {MANIFEST_FILE, SIGNATURE_FILE, *made.files, *(name + ENCRYPTED for name in made.files)}
+    strangers = sorted(found - allowed)
+    if strangers:
+        raise BundleRefused(place, f"{', '.join(strangers)} is not listed in {MANIFEST_FILE}")
+    files: dict[str, bytes] = {}
+    for name, digest in made.files.items():
+        if name not in found and name + ENCRYPTED not in found:
+            raise BundleRefused(place, f"{name} is missing")
+        if name in found:
+            content: bytes = fs.cat_file(f"{root}/{name}")
+        else:
+            content = signing.decrypt(name, fs.cat_file(f"{root}/{name}{ENCRYPTED}"), trust, place)
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise BundleRefused(place, f"{name} was altered: its SHA-256 is not the manifest's")
+        files[name] = content
+    return files
+
+
+def _ready(made: Manifest, files: Mapping[str, bytes], place: str) -> Runner:
+    for name in (made.model_file, golden.GOLDEN_FILE):
+        if name not in files:
+            raise BundleRefused(place, f"{MANIFEST_FILE} does not list {name}")
+    data = files[made.model_file]
+    opset = _opset(made.model_file, data, place)
+    if opset != made.opset:
+        raise BundleRefused(
+            place, f"{made.model_file} uses operator sets {opset}, {MANIFEST_FILE} says {made.opset}"
+        )
+    runner = runners.open_runner(data, made, place)
+    inputs, expected = golden.decode(files[golden.GOLDEN_FILE], made.signature, place)
+    golden.check(runners.try_run(runner, inputs, place), expected, place)
+    return runner
+
+
+def _opset(name: str, data: bytes, place: str) -> dict[str, int]:
+    if not name.endswith(".onnx"):
+        return {}
+    try:
+        return operator_sets(data)
+    except ValueError as error:
+        raise BundleRefused(place, f"{name} is not an ONNX model: {error}") from error
+
+
+def _open(directory: str) -> tuple[Any, str]:
+    fs, root = fsspec.core.url_to_fs(str(directory))
+    return fs, str(root).rstrip("/")
+
+
+def _list(fs: Any, root: str) -> set[str]:
+    try:
+        return {str(path).rsplit("/", 1)[-1] for path in fs.ls(root, detail=False)}
+    except (FileNotFoundError, NotADirectoryError):
+        return set()

@@ -1,0 +1,101 @@
+"""Makes a bundle of an ONNX file from anywhere, with the signature that its owner declares.
+
+    name = "propensity"                    the declaration, a TOML file
+    source = "transactions"
+    numeric = ["amount", "amount_mean_7d_by_card"]
+    categorical = ["channel"]
+    output = "probabilities"               optional, and so are input, version, algorithm
+    [baseline]
+    amount = 40.0
+    amount_mean_7d_by_card = 42.0
+    channel = "shop"
+    [thresholds]
+    cheapest = 0.4
+
+Golden rows come from the model itself: they prove at each load that this machine runs it alike, not
+that it is right.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+
+from features.core.errors import ConfigurationError
+from features.definitions.plan import Plan
+from models.bundles.bundle import Contents
+from models.core.base import ModelInputs
+from models.core.inputs import as_texts
+from models.core.manifest import Manifest
+from models.formats import runners
+
+_GOLDEN_ROWS = 16
+
+
+class Declaration(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an ONNX file does not say of itself."""
+
+    name: str
+    source: str
+    numeric: tuple[str, ...] = ()
+    categorical: tuple[str, ...] = ()
+    baseline: dict[str, float | str]
+    version: str = ""
+    algorithm: str = "imported"
+    input: str = "features"
+    output: str = ""
+    thresholds: dict[str, float] = {}
+
+
+def read_declaration(path: str) -> Declaration:
+    """Read a declaration; ConfigurationError says what is wrong with it."""
+    try:
+        return msgspec.convert(tomllib.loads(Path(path).read_text()), Declaration)
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise ConfigurationError(f"{path}: {error}") from error
+
+
+def import_onnx(model: bytes, declared: Declaration, plan: Plan) -> Contents:
+    """The contents of a bundle for `bundle.write`; BundleRefused when graph and declaration disagree."""
+    made = Manifest(
+        name=declared.name,
+        version=declared.version,
+        algorithm=declared.algorithm,
+        source=declared.source,
+        plan=plan.fingerprint,
+        numeric=declared.numeric,
+        categorical=declared.categorical,
+        baseline=dict(declared.baseline),
+        files={},
+        input=declared.input,
+        output=declared.output,
+        thresholds=dict(declared.thresholds),
+    )
+    inputs = _golden_inputs(made)
+    runner = runners.open_runner(model, made, declared.name)
+    score = runners.try_run(runner, inputs, declared.name)
+    columns: dict[str, list[float | str | None]] = {
+        name: inputs.numeric[:, place].tolist() for place, name in enumerate(made.numeric)
+    }
+    columns |= {name: column.tolist() for name, column in inputs.categorical.items()}
+    card = f"# {declared.name}\n\nImported from an ONNX file; see its maker for data and measures.\n"
+    return Contents(manifest=made, model=model, golden=columns, golden_scores=score.tolist(), card=card)
+
+
+def _golden_inputs(made: Manifest) -> ModelInputs:
+    """The baseline, and rows scattered around it; always the same ones."""
+    rng = np.random.default_rng(0)
+    numeric = np.zeros((_GOLDEN_ROWS, len(made.numeric)), dtype=np.float32)
+    for place, name in enumerate(made.numeric):
+        baseline = float(made.baseline.get(name) or 0.0)
+        spread = max(abs(baseline), 1.0)
+        numeric[:, place] = baseline + spread * rng.normal(size=_GOLDEN_ROWS)
+        numeric[0, place] = baseline
+    texts = {name: as_texts([made.baseline.get(name)] * _GOLDEN_ROWS) for name in made.categorical}
+    return ModelInputs(numeric, texts)

@@ -1,0 +1,1 @@
+"""What a policy remembers between batches: suppression and budgets."""

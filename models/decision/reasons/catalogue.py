@@ -1,0 +1,113 @@
+"""Texts and codes of reasons: a TOML file that users edit.
+
+    [amount_sum_1d_by_card]              a feature's name, or a pattern such as "*_by_device"
+    code = "CARD_SPENDING_1D"            defaults to the feature's name
+    text = "{value:,.0f} spent within a day; {baseline:,.0f} is usual"
+    higher = "..."   lower = "..."       instead of `text`, by the side of the baseline it is on
+
+The first entry that fits a feature counts, exact names before patterns. Texts may use `value`,
+`baseline`, `contribution` and `feature`.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+from string import Formatter
+
+import msgspec
+from msgspec import Struct
+
+from models.core.errors import PolicyError
+
+_FIELDS = ("value", "baseline", "contribution", "feature")
+
+
+class Entry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Code and texts of one feature."""
+
+    code: str | None = None
+    text: str = "{feature} is {value}; {baseline} is usual"
+    higher: str | None = None
+    lower: str | None = None
+
+
+class Catalogue:
+    """Finds and fills in texts; never fails on a value."""
+
+    def __init__(self, entries: Mapping[str, Entry]) -> None:
+        self._entries = dict(entries)
+        self._found: dict[str, Entry] = {}
+
+    def code(self, feature: str) -> str:
+        """The reason code of a feature."""
+        return self._entry(feature).code or feature
+
+    def text(
+        self, feature: str, value: float | str | None, baseline: float | str | None, contribution: float
+    ) -> str:
+        """The text for one alert."""
+        entry = self._entry(feature)
+        template = entry.text
+        if isinstance(value, float) and isinstance(baseline, float):
+            template = (entry.higher if value > baseline else entry.lower) or template
+        return template.format(
+            value=_Lenient(value),
+            baseline=_Lenient(baseline),
+            contribution=_Lenient(contribution),
+            feature=_Lenient(feature),
+        )
+
+    def _entry(self, feature: str) -> Entry:
+        known = self._found.get(feature)
+        if known is None:
+            fitting = (entry for name, entry in self._entries.items() if fnmatchcase(feature, name))
+            known = self._entries.get(feature) or next(fitting, Entry())
+            self._found[feature] = known
+        return known
+
+
+def parse(data: bytes, path: Path) -> Catalogue:
+    """Read a catalogue's bytes; PolicyError names the entry that is wrong."""
+    try:
+        entries = msgspec.convert(tomllib.loads(data.decode()), dict[str, Entry])
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
+        raise PolicyError(str(path), str(error)) from error
+    for name, entry in entries.items():
+        for template in (entry.text, entry.higher, entry.lower):
+            _check(template or "", f"{path} {name}")
+    return Catalogue(entries)
+
+
+def _check(template: str, place: str) -> None:
+    try:
+        fields = [field for _, field, _, _ in Formatter().parse(template) if field is not None]
+        unknown = [field for field in fields if field not in _FIELDS]
+        if unknown:
+            raise PolicyError(place, f"unknown {{{unknown[0]}}}; texts may use {', '.join(_FIELDS)}")
+        filled = {"value": 1.5, "baseline": 1.0, "contribution": 0.1, "feature": "x"}
+        template.format(**filled)
+    except ValueError as error:
+        raise PolicyError(place, f"text {template!r}: {error}") from error
+
+
+class _Lenient:
+    """A value that formats as asked where it is a number, and else as it is; None reads "missing"."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: float | str | None) -> None:
+        self._value = value
+
+    def __format__(self, spec: str) -> str:
+        if isinstance(self._value, float):
+            return format(self._value, spec or ".6g")
+        return "missing" if self._value is None else str(self._value)
+
+    def __repr__(self) -> str:
+        return repr(self._value)
+
+    def __str__(self) -> str:
+        return str(self._value)

@@ -1,0 +1,1 @@
+"""Rules, lists and thresholds over whole batches."""

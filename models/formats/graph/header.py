@@ -1,0 +1,26 @@
+"""Reads the operator sets that an ONNX file asks for, without the onnx package.
+
+An ONNX file is a protocol buffer; its field 8 holds one (domain, version) pair per operator set.
+"""
+
+from __future__ import annotations
+
+from models.formats.graph import protobuf
+
+_OPERATOR_SETS = 8
+_DEFAULT_DOMAIN = "ai.onnx"
+
+
+def operator_sets(data: bytes) -> dict[str, int]:
+    """Versions by domain; ValueError when the bytes are no ONNX model."""
+    found: dict[str, int] = {}
+    for number, value in protobuf.fields(data):
+        if number == _OPERATOR_SETS and isinstance(value, bytes):
+            parts = dict(protobuf.fields(value))
+            domain, version = parts.get(1, b""), parts.get(2)
+            if not isinstance(domain, bytes) or not isinstance(version, int):
+                raise ValueError("an operator set without a version")
+            found[domain.decode() or _DEFAULT_DOMAIN] = version
+    if not found:
+        raise ValueError("no operator set: not an ONNX model")
+    return found

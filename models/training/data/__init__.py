@@ -1,0 +1,1 @@
+"""Training sets: rows, labels, encodings, folds."""

@@ -1,0 +1,78 @@
+"""The command `riskstream`.
+
+Each file of stream/cli/ registers its commands; heavy imports happen inside a command, so that `--help`
+answers at once. Exit codes: 0 done, 1 the checked thing does not hold, 2 wrong use or environment, 3 fenced,
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import sys
+
+import typer
+
+import stream.cli
+from features.core.errors import FencedError, RiskstreamError
+
+_HELP = """Score financial risk while the event is still in flight.
+
+Events come from Kafka, features are exact sliding windows kept in Redis,
+models are ONNX bundles, and alerts go to a topic, each with its reasons.
+
+A first look, on a machine without any server:
+
+    riskstream demo
+
+Your own events:
+
+    riskstream init fraud && cd fraud
+
+    riskstream doctor
+
+    riskstream worker
+"""
+
+app = typer.Typer(
+    name="riskstream",
+    help=_HELP,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+@app.callback()
+def _root() -> None:
+    """Keeps `riskstream` a group, however many commands there are."""
+
+
+def _register() -> None:
+    names = sorted({module.name for module in pkgutil.iter_modules(stream.cli.__path__)} - {"app"})
+    for name in names:
+        importlib.import_module(f"stream.cli.{name}").register(app)
+
+
+_register()
+
+
+def main() -> None:
+    """Run the command line; mistakes end in one clear line, not in a traceback."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and return its exit code."""
+    try:
+        app(arguments, prog_name="riskstream")
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else 0
+    except FencedError as error:
+        sys.stderr.write(f"riskstream: {error}\n")
+        return 3
+    except RiskstreamError as error:
+        sys.stderr.write(f"riskstream: {error}\n")
+        return 2
+    return 0

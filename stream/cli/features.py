@@ -1,0 +1,145 @@
+"""`riskstream features`: what a project's features are, and features of recorded events."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from features.definitions.plan import Plan
+    from features.definitions.spec import Definitions
+    from features.profiles.joins import FrameProfiles
+
+Config = Annotated[Path, typer.Option("--config", help="Settings file; names the definitions.")]
+File = Annotated[
+    Path | None, typer.Option("--definitions", help="Definitions file, instead of the settings' one.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    group = typer.Typer(help="List, explain and materialize features.", no_args_is_help=True)
+    group.command("list")(list_features)
+    group.command("explain")(explain_feature)
+    group.command("materialize")(materialize)
+    app.add_typer(group, name="features")
+
+
+def list_features(
+    config: Config = Path("riskstream.toml"),
+    definitions: File = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List all features with their definitions, in the order of the model's matrix."""
+    import json
+    from dataclasses import asdict
+
+    from features.definitions.explain import feature_lines
+
+    plan = _plan(config, definitions)
+    lines = feature_lines(plan)
+    if as_json:
+        typer.echo(json.dumps({"fingerprint": plan.fingerprint, "features": [asdict(one) for one in lines]}))
+        return
+    width = max((len(line.name) for line in lines), default=0)
+    source = None
+    for line in lines:
+        if line.source != source:
+            typer.echo(f"{line.source}:")
+            source = line.source
+        kind = f"{line.kind}, text" if line.text else line.kind
+        typer.echo(f"  {line.name:<{width}}  {kind:<13} {' '.join(line.definition.split())}")
+    typer.echo(f"{len(lines)} features, fingerprint {plan.fingerprint}")
+
+
+def explain_feature(
+    name: Annotated[str, typer.Argument(help="Name of a feature.")],
+    config: Config = Path("riskstream.toml"),
+    definitions: File = None,
+) -> None:
+    """Explain one feature: its definition, window edges, source, and a worked example."""
+    from features.definitions.explain import explain
+
+    typer.echo(explain(_plan(config, definitions), name))
+
+
+def materialize(
+    inputs: Annotated[
+        list[str], typer.Option("--input", help="SOURCE=FILE, Parquet or CSV in order of time; repeat.")
+    ],
+    output: Annotated[Path, typer.Option("--output", help="Parquet file to write.")],
+    config: Config = Path("riskstream.toml"),
+    definitions: File = None,
+    source: Annotated[str | None, typer.Option(help="Scored source, where several are given.")] = None,
+    profiles: Annotated[
+        list[str] | None, typer.Option("--profile", help="PROFILE=FILE, Parquet or CSV; repeat.")
+    ] = None,
+) -> None:
+    """Compute the features of recorded events, as each event would have seen them.
+
+    The same engine as live scoring, over files that may be larger than memory. Sources are merged by event
+    time. The output has one row an event: its id, time and columns, all features, `duplicate`, `late`, and
+    the flags of profiles.
+    """
+    import time
+
+    from features.offline.materialize import run
+    from stream.telemetry.progress_bar import progress_bar
+
+    declared = _definitions(config, definitions)
+    files = _pairs(inputs, "--input")
+    joined = _profiles(declared, _pairs(profiles or [], "--profile"))
+    started = time.perf_counter()
+    with progress_bar("events") as advance:
+        written = run(declared, files, output, advance, source=source, profiles=joined)
+    seconds = time.perf_counter() - started
+    rate = written.read / seconds if seconds else 0.0
+    typer.echo(f"{written.read:,} events in {seconds:.1f} s, {rate:,.0f} events/s")
+    typer.echo(f"{written.rows:,} rows in {written.path}")
+
+
+def _definitions(config: Path, file: Path | None) -> Definitions:
+    from features.definitions.project import load_definitions
+    from stream.settings.config import load
+
+    if file is not None:
+        return load_definitions(file)
+    settings = load(config)
+    return load_definitions(settings.resolve(settings.project.definitions))
+
+
+def _plan(config: Path, file: Path | None) -> Plan:
+    from features.definitions.compile import compile_plan
+
+    return compile_plan(_definitions(config, file))
+
+
+def _profiles(definitions: Definitions, files: dict[str, str]) -> FrameProfiles | None:
+    from features.definitions.compile import compile_plan
+    from features.offline.reader import scan
+    from features.profiles.joins import FrameProfiles
+
+    if not files:
+        return None
+    return FrameProfiles(
+        compile_plan(definitions), {name: scan(path).collect() for name, path in files.items()}
+    )
+
+
+def _pairs(texts: list[str], option: str) -> dict[str, str]:
+    """`NAME=FILE` options by name; each file is there."""
+    from features.core.errors import ConfigurationError
+
+    pairs: dict[str, str] = {}
+    for text in texts:
+        name, equals, path = text.partition("=")
+        if not name or not equals or not path:
+            raise ConfigurationError(f"{option} {text}: expected NAME=FILE")
+        if name in pairs:
+            raise ConfigurationError(f"{option} {text}: `{name}` is given twice")
+        if not any(mark in path for mark in "*?[") and not Path(path).is_file():
+            raise ConfigurationError(f"{option} {text}: file `{path}` does not exist")
+        pairs[name] = path
+    return pairs

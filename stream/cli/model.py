@@ -1,0 +1,190 @@
+"""`riskstream model`: look at, check and switch the models of a registry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from models.bundles.registry import Registry
+    from stream.settings.config import Config
+
+Settings = Annotated[Path, typer.Option("--config", "-c", help="Settings of the project.")]
+Reference = Annotated[str, typer.Argument(help="NAME@ALIAS or NAME@VERSION.")]
+Alias = Annotated[str, typer.Option(help="The alias to switch.")]
+Key = Annotated[str | None, typer.Option("--key", help="Private key: a PEM file, or env:NAME.")]
+_DEFAULT = Path("riskstream.toml")
+
+models = typer.Typer(
+    name="model", no_args_is_help=True, help="Versions of models, and which one is champion."
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command group."""
+    app.add_typer(models)
+
+
+@models.command("list")
+def list_models(config: Settings = _DEFAULT) -> None:
+    """List models, their versions and aliases."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from models.bundles import bundle
+
+    registry = _registry(_load(config))
+    table = Table("model", "version", "aliases", "algorithm", "roc auc", "plan")
+    for name in registry.names():
+        current = registry.aliases(name).current()
+        for version in registry.versions(name):
+            found = bundle.describe(registry.path(name, version))
+            aliases = ", ".join(alias for alias, meant in sorted(current.items()) if meant == version)
+            measured = found.metrics.get("roc_auc")
+            auc = "" if measured is None else f"{measured:.3f}"
+            table.add_row(name, version, aliases, found.algorithm, auc, found.plan)
+    Console().print(table)
+
+
+@models.command()
+def show(reference: Reference, config: Settings = _DEFAULT) -> None:
+    """Print a bundle's manifest and who its alias was before."""
+    import msgspec
+
+    from models.bundles import bundle
+    from models.core import manifest
+
+    registry = _registry(_load(config))
+    found = registry.resolve(reference)
+    typer.echo(manifest.encode(bundle.describe(found.path)).decode(), nl=False)
+    for change in registry.aliases(found.name).history[-10:]:
+        typer.echo(msgspec.json.encode(change).decode(), err=True)
+
+
+@models.command()
+def verify(reference: Reference, config: Settings = _DEFAULT) -> None:
+    """Check a bundle as a worker does: signature, files, plan, inputs, golden rows. Ends with 1 if refused."""
+    from models.core.errors import BundleRefused
+
+    try:
+        typer.echo(_verified(_load(config), reference))
+    except BundleRefused as refused:
+        typer.echo(str(refused), err=True)
+        raise typer.Exit(1) from refused
+
+
+@models.command()
+def promote(reference: Reference, alias: Alias = "champion", config: Settings = _DEFAULT) -> None:
+    """Verify a version and let the alias mean it; running workers swap between two batches."""
+    loaded = _load(config)
+    typer.echo(_verified(loaded, reference))
+    registry = _registry(loaded)
+    found = registry.resolve(reference)
+    registry.promote(found.name, found.version, alias)
+    typer.echo(f"{found.name}@{alias} is {found.version}")
+
+
+@models.command()
+def rollback(
+    name: Annotated[str, typer.Argument(help="The model.")],
+    alias: Alias = "champion",
+    config: Settings = _DEFAULT,
+) -> None:
+    """Let the alias mean what it meant before its last promotion."""
+    from models.core.errors import BundleRefused
+
+    loaded = _load(config)
+    after = _registry(loaded).rollback(name, alias)
+    version = after.current()[alias]
+    typer.echo(f"{name}@{alias} is {version}")
+    try:
+        _verified(loaded, f"{name}@{version}")
+    except BundleRefused as refused:
+        typer.echo(f"workers will keep their model: {refused}", err=True)
+        raise typer.Exit(1) from refused
+
+
+@models.command("import")
+def import_model(
+    file: Annotated[Path, typer.Argument(help="An ONNX file.")],
+    declaration: Annotated[
+        Path, typer.Option("--signature", help="TOML file declaring inputs and baselines.")
+    ],
+    key: Key = None,
+    config: Settings = _DEFAULT,
+) -> None:
+    """Make a bundle of any ONNX file and register it."""
+    from models.bundles import bundle, signing
+    from models.bundles.importing import import_onnx, read_declaration
+    from stream.project.build import make_plan
+
+    loaded = _load(config)
+    contents = import_onnx(file.read_bytes(), read_declaration(str(declaration)), make_plan(loaded))
+    _, made, _ = bundle.assemble(contents, str(file))
+    path = _registry(loaded).path(made.name, made.version)
+    private = None if key is None else signing.private_key(signing.read_key(key), key)
+    bundle.write(path, contents, key=private)
+    typer.echo(f"{made.name}@{made.version}")
+
+
+@models.command()
+def sign(
+    reference: Reference,
+    key: Annotated[str, typer.Option("--key", help="Private key: a PEM file, or env:NAME.")],
+    config: Settings = _DEFAULT,
+) -> None:
+    """Sign a registered version."""
+    from models.bundles import bundle, signing
+
+    found = _registry(_load(config)).resolve(reference)
+    private = signing.private_key(signing.read_key(key), key)
+    bundle.sign(found.path, private)
+    typer.echo(f"{found.name}@{found.version} signed by {signing.key_id(private.public_key())}")
+
+
+@models.command()
+def keygen(
+    name: Annotated[str, typer.Argument(help="Writes NAME.pem (private, mode 600) and NAME.pub.pem.")],
+) -> None:
+    """Make a key pair for signing. Keep the private key out of the registry."""
+    import os
+
+    from features.core.errors import ConfigurationError
+    from models.bundles import signing
+
+    private, public = signing.new_key()
+    secret_file, public_file = Path(f"{name}.pem"), Path(f"{name}.pub.pem")
+    if public_file.exists():
+        raise ConfigurationError(f"{public_file} exists; keys are never overwritten")
+    try:
+        handle = os.open(secret_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError as error:
+        raise ConfigurationError(f"{secret_file} exists; keys are never overwritten") from error
+    with os.fdopen(handle, "w") as out:
+        out.write(private)
+    public_file.write_text(public)
+    typer.echo(f"{secret_file} {public_file} {signing.key_id(signing.public_key(public, name))}")
+
+
+def _load(path: Path) -> Config:
+    from stream.settings import config
+
+    return config.load(path)
+
+
+def _registry(config: Config) -> Registry:
+    from models.bundles.registry import Registry
+
+    return Registry(config.resolve(config.models.registry))
+
+
+def _verified(config: Config, reference: str) -> str:
+    from stream.project.build import load_model, make_plan
+
+    loaded = load_model(config, make_plan(config), reference)
+    version = loaded.version
+    return (
+        f"{version.name} {version.version} holds: manifest {version.sha256[:16]}, plan {loaded.manifest.plan}"
+    )

@@ -1,1 +1,0 @@
-"""The command line, one group of commands a file; each has `register(app)`."""

@@ -1,0 +1,1 @@
+"""What the demo shows, read from its topics as any subscriber would."""

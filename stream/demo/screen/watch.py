@@ -1,0 +1,221 @@
+"""Reads the demo's topics as any subscriber would, and keeps the figures of the summary.
+
+Nothing is asked of the simulator or the worker: what was produced, scored, dead-lettered and alerted is counted
+from messages that were read, matched by topic, partition and offset.
+"""
+
+from __future__ import annotations
+
+import array
+import threading
+import time
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from typing import cast
+
+import msgspec
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from stream.demo.bank.days import APPLICATIONS, TRANSACTIONS
+from stream.demo.bank.simulator import TRUTH_HEADER
+
+SCORED_TOPICS = (TRANSACTIONS.topic, APPLICATIONS.topic)
+ALERTS, DECISIONS, DEAD_LETTERS = "alerts", "decisions", "dead-letters"
+Place = tuple[str, int, int]
+
+
+class SeenReason(msgspec.Struct):
+    """The part of a reason that the screen shows."""
+
+    code: str
+    text: str
+    contribution: float
+
+
+class _Source(msgspec.Struct):
+    topic: str
+    partition: int
+    offset: int
+
+
+class _Times(msgspec.Struct):
+    received: int
+
+
+class Seen(msgspec.Struct):
+    """The part of an alert or decision that the demo reads."""
+
+    event_id: str
+    event_time: str
+    entity_keys: dict[str, str | None]
+    decision: str
+    score: float
+    severity: str
+    alert: bool
+    exposure: float | None
+    reasons: list[SeenReason]
+    source: _Source
+    times: _Times
+
+    @property
+    def place(self) -> Place:
+        """The event that it speaks of."""
+        return self.source.topic, self.source.partition, self.source.offset
+
+
+@dataclass
+class Hits:
+    """Alerts against the truth, for the events of one topic."""
+
+    events: int = 0
+    bad: int = 0
+    alerts: int = 0
+    found: int = 0
+    found_by_kind: Counter[str] = field(default_factory=Counter)
+    bad_by_kind: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def precision(self) -> float | None:
+        """Share of alerts that were right."""
+        return self.found / self.alerts if self.alerts else None
+
+    @property
+    def recall(self) -> float | None:
+        """Share of the bad that was alerted."""
+        return self.found / self.bad if self.bad else None
+
+    def add(self, truth: str, alerted: bool) -> None:
+        """Count one event whose fate is known."""
+        self.events += 1
+        self.alerts += alerted
+        if truth:
+            self.bad += 1
+            self.bad_by_kind[truth] += 1
+            if alerted:
+                self.found += 1
+                self.found_by_kind[truth] += 1
+
+
+class Watch(threading.Thread):
+    """Consumes from the topics' ends at the time of `begin`; figures may be read at any time.
+
+    An event is settled when its message and its decision (and its alert, if it has one) or its dead
+    letter have been read, in whatever order they came.
+    """
+
+    def __init__(self, bootstrap: str) -> None:
+        super().__init__(name="watch", daemon=True)
+        self.produced = 0
+        self.scored = 0
+        self.dead_lettered = 0
+        self.alerts_read = 0
+        self.hits = {topic: Hits() for topic in SCORED_TOPICS}
+        self.latency_ms = array.array("d")
+        self.latest: deque[Seen] = deque(maxlen=100)
+        self._finished = threading.Event()
+        self._truth: dict[Place, str] = {}
+        self._decided: dict[Place, bool] = {}
+        self._alerted: set[Place] = set()
+        self._dead: set[Place] = set()
+        self._decode = msgspec.json.Decoder(Seen).decode
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": bootstrap,
+                "group.id": "demo-watch",
+                "enable.auto.commit": False,
+                "isolation.level": "read_committed",
+                "auto.offset.reset": "latest",
+                "fetch.wait.max.ms": 10,
+                "log_level": 3,
+            }
+        )
+
+    @property
+    def unsettled(self) -> int:
+        """Events read whose decision or dead letter has not been read yet."""
+        return self.produced - self.scored - self.dead_lettered
+
+    @property
+    def alerts(self) -> int:
+        """Alerts read whose event is settled."""
+        return sum(hits.alerts for hits in self.hits.values())
+
+    def begin(self) -> None:
+        """Note where the topics end now, and start reading from there."""
+        parts = [
+            TopicPartition(topic, number, self._end(topic, number))
+            for topic in (*SCORED_TOPICS, DECISIONS, ALERTS, DEAD_LETTERS)
+            for number in self._consumer.list_topics(topic, timeout=10).topics[topic].partitions
+        ]
+        self._consumer.assign(parts)
+        self.start()
+
+    def _end(self, topic: str, number: int) -> int:
+        return self._consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=10)[1]
+
+    def finish(self) -> None:
+        """Stop reading."""
+        self._finished.set()
+        self.join()
+        self._consumer.close()
+
+    def run(self) -> None:
+        """The thread: read, sort by topic, settle."""
+        while not self._finished.is_set():
+            messages = self._consumer.consume(1000, 0.05)
+            now_ms = time.time() * 1000
+            for message in messages:
+                error = message.error()
+                if error is not None:
+                    if error.code() != KafkaError._PARTITION_EOF and error.fatal():
+                        raise KafkaException(error)
+                    continue
+                self._take(message, now_ms)
+
+    def _take(self, message: Message, now_ms: float) -> None:
+        topic = message.topic()
+        if topic in SCORED_TOPICS:
+            place = (topic, message.partition() or 0, message.offset() or 0)
+            self.produced += 1
+            self._truth[place] = _header(message, TRUTH_HEADER)
+            self._settle(place)
+        elif topic == DEAD_LETTERS:
+            place = _original_place(message)
+            self._dead.add(place)
+            self._settle(place)
+        else:
+            seen = self._decode(message.value() or b"")
+            if topic == ALERTS:
+                self._alerted.add(seen.place)
+                self.latest.append(seen)
+                self.alerts_read += 1
+            else:
+                self._decided[seen.place] = seen.alert
+                self.latency_ms.append(now_ms - seen.times.received / 1000)
+            self._settle(seen.place)
+
+    def _settle(self, place: Place) -> None:
+        truth = self._truth.get(place)
+        if truth is None:
+            return
+        if place in self._dead:
+            self._dead.discard(place)
+            self.dead_lettered += 1
+        elif (alert := self._decided.get(place)) is not None and (not alert or place in self._alerted):
+            self.hits[place[0]].add(truth, alert)
+            self._alerted.discard(place)
+            del self._decided[place]
+            self.scored += 1
+        else:
+            return
+        del self._truth[place]
+
+
+def _header(message: Message, name: str) -> str:
+    headers = cast(list[tuple[str, bytes | None]], message.headers() or [])
+    return next((value.decode() for key, value in headers if key == name and value is not None), "")
+
+
+def _original_place(message: Message) -> Place:
+    topic = _header(message, "riskstream-topic")
+    return topic, int(_header(message, "riskstream-partition")), int(_header(message, "riskstream-offset"))

@@ -1,0 +1,1 @@
+"""The worker: its loop, unit of work, delivery, assignment and recovery."""

@@ -1,0 +1,157 @@
+"""The journal: one record a unit of work, in its transaction, of all that an exact replay must know.
+
+Which events were scored in which order, what was read of other owners' state, by which plan, policy and models.
+"""
+
+from __future__ import annotations
+
+import time
+from importlib.metadata import version
+
+import msgspec
+import numpy as np
+
+from features.core.batch import Ints, MicroBatch
+from features.state.cold_reads import ColdReader, ForeignSlice
+from stream.codecs.alerts import Record
+from stream.codecs.contracts import DecidedBy
+from stream.scoring.scorer import Scorer
+
+SCHEMA_VERSION = 1
+_HOLDINGS_EVERY = 256
+
+
+class Holding(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A partition that a worker owns: where the group began, and the next event not committed."""
+
+    topic: str
+    partition: int
+    origin: int
+    committed: int
+
+
+class JournalEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One unit of work.
+
+    `scored` is `times.scored` of all that the unit published, microseconds. `process` says when the worker's process
+    began, `session` how often it has recovered since; `recovered` is when it did so last, with nothing read yet.
+    `holdings` are the partitions that it owns, as of before this unit: told with the first unit of a session and now
+    and then. `runs` are triples (index into `places`, first offset, count) flattened, in scoring order. `foreign` are
+    the slices of other owners read for this unit: entity, key, source, partition, stamp; later units of the session
+    see them until they are read again. `stale` are shards, by entity, where others' slices were too old; `missing`
+    keys, by entity, read without state and not folded while Redis was away. `policy` is the hash of the policy file
+    where the policy names one.
+    """
+
+    schema_version: int
+    worker: str
+    software: str
+    scored: int
+    process: int
+    session: int
+    recovered: int
+    plan: str
+    policy: str
+    models: dict[str, DecidedBy]
+    places: tuple[tuple[str, int], ...]
+    runs: tuple[int, ...]
+    foreign: tuple[ForeignSlice, ...]
+    holdings: tuple[Holding, ...] = ()
+    stale: dict[str, tuple[int, ...]] = {}
+    missing: dict[str, tuple[str, ...]] = {}
+
+    def order(self) -> list[tuple[str, int, int]]:
+        """Topic, partition and offset of each event, in scoring order."""
+        out = []
+        for place, first, count in zip(self.runs[::3], self.runs[1::3], self.runs[2::3], strict=True):
+            topic, partition = self.places[place]
+            out += [(topic, partition, offset) for offset in range(first, first + count)]
+        return out
+
+
+class Journal:
+    """Writes entries of one worker; `cold` knows what it owns and what it read."""
+
+    def __init__(self, worker: str, scorer: Scorer, cold: ColdReader) -> None:
+        self._worker = worker
+        self._scorer = scorer
+        self._cold = cold
+        self._software = version("riskstream")
+        self._process = time.time_ns() // 1000
+        self._session = 0
+        self._told = 0
+        self._encoder = msgspec.json.Encoder()
+
+    def record(self, batch: MicroBatch, scored: int) -> Record:
+        """The record of a unit of work scored at `scored`; models and policy are those that hold now."""
+        places, runs = runs_of(batch)
+        cold = self._cold
+        entry = JournalEntry(
+            schema_version=SCHEMA_VERSION,
+            worker=self._worker,
+            software=self._software,
+            scored=scored,
+            process=self._process,
+            session=cold.session,
+            recovered=cold.recovered_ms * 1000,
+            plan=self._scorer.plan.fingerprint,
+            policy=str(getattr(self._scorer.policy, "version", "")),
+            models=self._models(),
+            places=places,
+            runs=runs,
+            foreign=tuple(cold.foreign_read),
+            holdings=self._holdings(),
+            stale={entity: tuple(sorted(shards)) for entity, shards in cold.stale_shards.items()},
+            missing={entity: tuple(keys) for entity, keys in cold.missing.items()},
+        )
+        return Record(self._worker.encode(), self._encoder.encode(entry), [])
+
+    def _models(self) -> dict[str, DecidedBy]:
+        return {
+            source: DecidedBy(
+                name=model.version.name, version=model.version.version, sha256=model.version.sha256
+            )
+            for source, model in self._scorer.routes.items()
+        }
+
+    def _holdings(self) -> tuple[Holding, ...]:
+        if self._session == self._cold.session and self._told < _HOLDINGS_EVERY:
+            self._told += 1
+            return ()
+        self._session, self._told = self._cold.session, 1
+        sources = self._scorer.plan.sources
+        return tuple(
+            Holding(sources[partition.source].topic, partition.number, one.origin, one.committed)
+            for partition, one in self._cold.owned.items()
+        )
+
+
+def decode(value: bytes) -> JournalEntry:
+    """The entry in a record's value."""
+    return msgspec.json.decode(value, type=JournalEntry)
+
+
+def runs_of(batch: MicroBatch) -> tuple[tuple[tuple[str, int], ...], tuple[int, ...]]:
+    """Places, and runs of consecutive offsets in scoring order."""
+    if not len(batch):
+        return (), ()
+    places: dict[tuple[str, int], int] = {}
+    for part in batch.parts:
+        for number in part.partitions:
+            places.setdefault((part.source.topic, number), len(places))
+    where = np.concatenate(
+        [_places_of(part.source.topic, part.partition.astype(np.int64), places) for part in batch.parts]
+    )
+    offsets = np.concatenate([part.offset for part in batch.parts])
+    order = np.argsort(np.concatenate([part.position for part in batch.parts]), kind="stable")
+    where, offsets = where[order], offsets[order]
+    breaks = (np.diff(where) != 0) | (np.diff(offsets) != 1)
+    starts = np.concatenate([[0], np.flatnonzero(breaks) + 1])
+    counts = np.diff(np.concatenate([starts, [len(where)]]))
+    runs = np.stack([where[starts], offsets[starts], counts], axis=1)
+    return tuple(places), tuple(runs.ravel().tolist())
+
+
+def _places_of(topic: str, partitions: Ints, places: dict[tuple[str, int], int]) -> Ints:
+    numbers, inverse = np.unique(partitions, return_inverse=True)
+    return np.array([places[topic, number] for number in numbers.tolist()], np.int64)[inverse]

@@ -1,0 +1,1 @@
+"""A project as a whole: built from its settings, examined, begun."""

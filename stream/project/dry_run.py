@@ -1,0 +1,150 @@
+"""What a policy would change: recorded events, decided by two policies on the same features and scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from features.engine.engine import FeatureEngine
+from features.offline.materialize import batches
+from features.offline.reader import scan
+from features.profiles.joins import FrameProfiles
+from models.decision.decisions import DECISIONS, Decisions
+from models.decision.policy import Policy, load_policy
+from stream.project import build
+from stream.scoring.scorer import Scorer
+from stream.settings.config import Config
+
+_DAY = 86_400_000_000
+_EXAMPLES = 10
+
+
+class Tally(msgspec.Struct, kw_only=True):
+    """What one policy did to one source."""
+
+    policy: str
+    decisions: dict[str, int]
+    alerts: int = 0
+    suppressed: int = 0
+    released: int = 0
+    rules: dict[str, int] = {}
+
+
+class Example(msgspec.Struct, frozen=True, kw_only=True):
+    """One event that the two decide differently."""
+
+    event_id: str
+    score: float
+    before: str
+    after: str
+
+
+class SourceChange(msgspec.Struct, kw_only=True):
+    """One source under both policies; `moves["approve"]["review"]` counts events by decision before and after."""
+
+    source: str
+    current: Tally
+    candidate: Tally
+    events: int = 0
+    days: int = 0
+    moves: dict[str, dict[str, int]] = {}
+    examples: list[Example] = []
+
+
+class Comparison(msgspec.Struct, kw_only=True):
+    """The result of a dry run."""
+
+    sources: list[SourceChange]
+
+    def text(self) -> str:
+        """For people."""
+        return "\n".join(line for change in self.sources for line in _lines(change))
+
+
+def compare(
+    config: Config, candidate: Path, inputs: Mapping[str, str], profiles: Mapping[str, str]
+) -> Comparison:
+    """Run the events of `inputs` (source to file) through the project's models and both policies."""
+    plan = build.make_plan(config)
+    tables = FrameProfiles(plan, {n: scan(f).collect() for n, f in profiles.items()}) if profiles else None
+    current = build.make_policy(config, plan)
+    scorer = Scorer(FeatureEngine(plan), current, build.load_models(config, plan), tables, "replay")
+    other = load_policy(candidate, plan)
+    for source, model in scorer.routes.items():
+        other.check_model(source, model)
+    changes: dict[str, SourceChange] = {}
+    days: dict[str, NDArray[np.int64]] = {}
+    for batch in batches(plan, {name: scan(file) for name, file in inputs.items()}):
+        for before in scorer.score(batch):
+            model = scorer.model(before.features.batch.source.name)
+            after = other.decide(before.features, before.score, model, "replay")
+            name = before.features.batch.source.name
+            change = changes.setdefault(name, _blank(name, current, other))
+            _add(change, before, after)
+            seen = before.features.batch.event_time // _DAY
+            days[name] = np.union1d(days.get(name, seen[:0]), seen)
+            change.days = len(days[name])
+    return Comparison(sources=list(changes.values()))
+
+
+def _blank(source: str, current: Policy, other: Policy) -> SourceChange:
+    return SourceChange(
+        source=source,
+        current=Tally(policy=current.version, decisions=dict.fromkeys(DECISIONS, 0)),
+        candidate=Tally(policy=other.version, decisions=dict.fromkeys(DECISIONS, 0)),
+        moves={before: dict.fromkeys(DECISIONS, 0) for before in DECISIONS},
+    )
+
+
+def _add(change: SourceChange, before: Decisions, after: Decisions) -> None:
+    change.events += len(before)
+    for tally, made in ((change.current, before), (change.candidate, after)):
+        for number, name in enumerate(DECISIONS):
+            tally.decisions[name] += int((made.decision == number).sum())
+        tally.alerts += int(made.alert.sum())
+        tally.suppressed += int(made.suppressed.sum())
+        tally.released += 0 if made.released is None else int(made.released.sum())
+        for names in made.rules_hit.values():
+            for name in names:
+                tally.rules[name] = tally.rules.get(name, 0) + 1
+    pairs = pl.DataFrame({"before": before.decision, "after": after.decision})
+    for b, a, count in pairs.group_by("before", "after").len().rows():
+        change.moves[DECISIONS[b]][DECISIONS[a]] += count
+    for row in np.flatnonzero(before.decision != after.decision).tolist():
+        if len(change.examples) == _EXAMPLES:
+            break
+        change.examples.append(
+            Example(
+                event_id=before.features.batch.event_ids[row],
+                score=float(before.score[row]),
+                before=DECISIONS[before.decision[row]],
+                after=DECISIONS[after.decision[row]],
+            )
+        )
+
+
+def _lines(change: SourceChange) -> list[str]:
+    current, other = change.current, change.candidate
+    lines = [
+        f"{change.source}: {change.events:,} events on {change.days} days",
+        f"  {'':<12} {'current':>12} {'candidate':>12}",
+    ]
+    rows = [(name, current.decisions[name], other.decisions[name]) for name in DECISIONS]
+    counted = ("alerts", "suppressed", "released")
+    rows += [(name, getattr(current, name), getattr(other, name)) for name in counted]
+    rows += [
+        (f"rule {name}", current.rules.get(name, 0), other.rules.get(name, 0))
+        for name in sorted({*current.rules, *other.rules})
+    ]
+    lines += [f"  {name:<12} {before:>12,} {after:>12,}" for name, before, after in rows]
+    for before, moved in change.moves.items():
+        lines += [
+            f"  {before} -> {after}: {count:,}" for after, count in moved.items() if count and after != before
+        ]
+    lines += [f"  {e.event_id} ({e.score:.4f}): {e.before} -> {e.after}" for e in change.examples]
+    return lines

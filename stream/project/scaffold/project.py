@@ -1,0 +1,39 @@
+"""Makes a project out of the files beside this one."""
+
+from __future__ import annotations
+
+import re
+import time
+from importlib.resources import files
+from pathlib import Path
+
+from features.core.errors import ConfigurationError
+from features.core.times import rfc3339
+from stream.project.scaffold import draft
+from stream.project.scaffold.guess import guess
+
+_FILES = ("definitions.py", "riskstream.toml", "policy.toml", "event.json")
+
+
+def make_project(directory: Path, sample: Path | None = None) -> list[Path]:
+    """Write the files of a new project, fitting a sample of events where one is given; overwrites nothing."""
+    name = re.sub(r"[^a-z0-9]+", "-", directory.resolve().name.lower()).strip("-") or "riskstream"
+    there = [file for file in _FILES if (directory / file).exists()]
+    if there:
+        raise ConfigurationError(f"{directory / there[0]} is there already; name an empty directory")
+    drafted = {} if sample is None else draft.files(guess(sample))
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"{directory}: cannot be made: {error.strerror}") from None
+    now = rfc3339(time.time_ns() // 1_000_000 * 1000)
+    source = "payments" if sample is None else "events"
+    made = []
+    for file in _FILES:
+        text = drafted.get(file) or (files("stream.project.scaffold") / file).read_text("utf-8")
+        target = directory / file
+        target.write_text(
+            text.replace("@NAME@", name).replace("@NOW@", now).replace("@SOURCE@", source), "utf-8"
+        )
+        made.append(target)
+    return made

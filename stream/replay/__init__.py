@@ -1,0 +1,1 @@
+"""Recorded events scored again: backtests and certificates."""

@@ -1,0 +1,1 @@
+"""What a backtest found: figures, comparison, page."""

@@ -1,0 +1,178 @@
+"""Everything a backtest report says, as data: what `--json` writes and the HTML page draws."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+
+import msgspec
+import numpy as np
+import polars as pl
+
+from stream.replay.backtest.report.compare import (
+    Overlap,
+    Overlaps,
+    Segment,
+    Segments,
+    SweepPoint,
+    sweep_of,
+    texts_of,
+)
+from stream.replay.backtest.report.outcomes import Outcome, outcome_of
+from stream.replay.backtest.report.tally import COLUMNS, Tally
+
+Judged = Callable[[Sequence[str]], Iterator[pl.DataFrame]]
+EXAMPLE = ("event_id", "event_time", "score", "decision", "exposure", "label", "reasons")
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """What was tried: the versions that make a result repeatable."""
+
+    name: str
+    models: dict[str, str]
+    policy: str
+    plan: str
+
+
+class Day(msgspec.Struct, frozen=True):
+    """One day of one setting."""
+
+    day: str
+    events: int
+    alerts: int
+    bad_alerts: int
+
+
+class Example(msgspec.Struct, frozen=True):
+    """One event worth a look, with what the setting said of it."""
+
+    event_id: str
+    event_time: str
+    score: float
+    decision: str
+    exposure: float | None
+    label: float | None
+    reasons: str
+
+
+class Side(msgspec.Struct, frozen=True):
+    """All figures of one setting."""
+
+    setting: Setting
+    outcome: Outcome
+    days: list[Day]
+    histogram: list[int]
+    histogram_bad: list[int]
+    sweep: list[SweepPoint]
+    best: list[Example]
+    missed: list[Example]
+    false_alarms: list[Example]
+
+
+class Figures(msgspec.Struct, frozen=True):
+    """A whole report. `complete` is false for one written after an interruption."""
+
+    source: str
+    complete: bool
+    events: int
+    first: str | None
+    last: str | None
+    a: Side
+    b: Side | None
+    overlap: Overlap | None
+    segments: dict[str, list[Segment]]
+
+
+def figures(
+    source: str,
+    settings: Sequence[Setting],
+    judged: Sequence[Judged],
+    *,
+    segment_by: tuple[str, ...] = (),
+    complete: bool = True,
+    review_cost: float = 0.0,
+) -> Figures:
+    """Figures of one setting, or of two on the same events, of which only some parts are in memory at a time.
+
+    `judged` gives for each setting, whenever it is called, its decisions with labels (`Verdicts.judged`), part by part.
+    """
+    sides = [_Counting(setting) for setting in settings]
+    both, overlaps = len(sides) > 1, Overlaps()
+    needed = tuple(dict.fromkeys((*COLUMNS, "event_id", "reasons", *segment_by)))
+    frequency: dict[str, Counter[str]] = {column: Counter() for column in segment_by}
+    for parts in zip(*(frames(needed) for frames in judged), strict=True):
+        for side, part in zip(sides, parts, strict=True):
+            side.add(part)
+        for column, seen in frequency.items():
+            seen.update(dict(texts_of(parts[0], column).value_counts().iter_rows()))
+        if both:
+            overlaps.add(*parts)
+    return Figures(
+        source=source,
+        complete=complete,
+        events=sides[0].tally.counts["events"],
+        first=None if sides[0].first is None else str(sides[0].first),
+        last=None if sides[0].last is None else str(sides[0].last),
+        a=sides[0].side(review_cost),
+        b=sides[1].side(review_cost) if both else None,
+        overlap=overlaps.overlap() if both else None,
+        segments={column: _segments(column, seen, judged) for column, seen in frequency.items()},
+    )
+
+
+def _segments(column: str, frequency: Counter[str], judged: Sequence[Judged]) -> list[Segment]:
+    found = Segments(column, frequency)
+    for side, frames in enumerate(judged):
+        for part in frames((*COLUMNS, column)):
+            found.add(side, part)
+    return found.segments(len(judged) > 1)
+
+
+class _Counting:
+    """One setting under way."""
+
+    def __init__(self, setting: Setting) -> None:
+        self.tally = Tally()
+        self.first: datetime | None = None
+        self.last: datetime | None = None
+        self._setting = setting
+        self._examples: dict[str, pl.DataFrame] = {}
+
+    def add(self, part: pl.DataFrame) -> None:
+        self.tally.add(part)
+        first, last = part["event_time"].min(), part["event_time"].max()
+        if isinstance(first, datetime) and isinstance(last, datetime):
+            self.first = first if self.first is None else min(self.first, first)
+            self.last = last if self.last is None else max(self.last, last)
+        bad, alert = pl.col("label").fill_null(0) > 0, pl.col("alert")
+        self._keep("best", part.filter(bad & alert), "exposure")
+        self._keep("missed", part.filter(bad & ~alert), "exposure")
+        self._keep("false_alarms", part.filter((pl.col("label") <= 0) & alert), "score")
+
+    def side(self, review_cost: float) -> Side:
+        return Side(
+            setting=self._setting,
+            outcome=outcome_of(self.tally),
+            days=[
+                Day(str(np.datetime64(day, "D")), *counts.tolist())
+                for day, counts in sorted(self.tally.days.items())
+            ],
+            histogram=self.tally.histogram.tolist(),
+            histogram_bad=self.tally.histogram_bad.tolist(),
+            sweep=sweep_of(self.tally, review_cost=review_cost),
+            **{name: _examples(self._examples.get(name)) for name in ("best", "missed", "false_alarms")},
+        )
+
+    def _keep(self, name: str, frame: pl.DataFrame, by: str, most: int = 10) -> None:
+        known = [self._examples[name]] if name in self._examples else []
+        rows = pl.concat([*known, frame.select(*EXAMPLE)])
+        self._examples[name] = rows.sort([by, "event_id"], descending=[True, False], nulls_last=True).head(
+            most
+        )
+
+
+def _examples(frame: pl.DataFrame | None) -> list[Example]:
+    if frame is None:
+        return []
+    return [Example(**{**row, "event_time": str(row["event_time"])}) for row in frame.iter_rows(named=True)]

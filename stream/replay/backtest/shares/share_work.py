@@ -1,0 +1,84 @@
+"""One share of a run, from inputs to scores on disk: what a process or a Ray task does."""
+
+from __future__ import annotations
+
+import fcntl
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from features.core.errors import ConfigurationError
+from stream.replay.backtest.inputs import opened
+from stream.replay.backtest.request import Lane, Request, lanes_of, span_of
+from stream.replay.backtest.scoring import LaneScorer
+from stream.replay.backtest.shares.shares import Share, split_of
+from stream.replay.backtest.shares.spill import Shared, Spill
+
+_LOOK_S = 0.2
+
+
+def folder_of(request: Request, number: int) -> Path:
+    """Where a share keeps its scores."""
+    return request.work / f"shares-{request.processes}" / str(number)
+
+
+def lane_folders(request: Request, lane: Lane) -> list[Path]:
+    """Where all shares keep a lane's scores."""
+    return [folder_of(request, number) / f"lane-{lane.number}" for number in range(request.processes)]
+
+
+def score_share(request: Request, number: int, stopped: Callable[[], bool]) -> Shared:
+    """Score one share to its end, or until `stopped`."""
+    lanes, span = lanes_of(request), span_of(request)
+    folder = folder_of(request, number)
+    work = []
+    for lane in lanes:
+        spill = Spill(folder / f"lane-{lane.number}", lane)
+        share = Share(split_of(lane.plan), number, request.processes)
+        work.append((LaneScorer(lane, span, spill.known, share), spill))
+    events, complete = 0, True
+    with opened(request, lanes[0].plan) as feed:
+        for start, batch in feed.batches:
+            if stopped():
+                complete = False
+                break
+            for scorer, spill in work:
+                for scored in scorer.score(batch, start):
+                    spill.add(scored)
+            events += len(batch)
+    for _, spill in work:
+        spill.close()
+    return Shared(events, complete)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """One process at a time in a folder; ConfigurationError where another does not leave within some seconds."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        for attempt in range(50):
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if attempt == 49:
+                    raise ConfigurationError(
+                        f"{folder} is in use by another run; choose another --work"
+                    ) from None
+                time.sleep(_LOOK_S)
+        yield
+
+
+def note(file: Path, text: str) -> None:
+    """Write a small file as a whole."""
+    temporary = file.with_suffix(".tmp")
+    temporary.write_text(text)
+    temporary.replace(file)
+
+
+def checked(found: Shared) -> Shared:
+    """The same; ConfigurationError where an error stopped the share."""
+    if found.error is not None:
+        raise ConfigurationError(found.error)
+    return found

@@ -1,0 +1,191 @@
+"""Units of work as the journal tells them, and an order in which they can be replayed.
+
+Units of one worker stay in its order, units of one partition in order of offset. A unit that read another owner's
+slice at some stamp comes after the events below that stamp; a session begins when all that its partitions had committed
+is done, and no other session works on them until it ends. What is left free is ordered by time.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from stream.codecs.messages import RawMessage
+from stream.kafka.client.consumer import Place
+from stream.kafka.worker import journal
+from stream.kafka.worker.journal import JournalEntry
+
+SliceName = tuple[str, str, str, int]
+"""Entity, key, source, partition."""
+
+
+@dataclass(slots=True)
+class Unit:
+    """One entry of the journal; the entry itself is decoded anew when it is needed, for it may be large.
+
+    `spans` are the first offset and the end of its events in each partition, `needs` how far other partitions must
+    have come before it.
+    """
+
+    value: bytes
+    at: str
+    worker: str
+    session: tuple[int, int]
+    scored: int
+    recovered: int
+    spans: dict[Place, tuple[int, int]]
+    needs: dict[Place, int]
+    holdings: dict[Place, int]
+    opens: bool = False
+
+    @property
+    def entry(self) -> JournalEntry:
+        """All that the journal says of it."""
+        return journal.decode(self.value)
+
+
+@dataclass
+class Journal:
+    """The units by worker, and what replay must know before it begins.
+
+    `wanted` counts, for each slice, who will ask for it at which stamp. `origins` say where the group began in each
+    partition. `orphans` are units whose session began before the journal does, `headless` those whose session's first
+    unit is not there although earlier ones of the worker are: neither can be replayed.
+    """
+
+    units: dict[str, deque[Unit]] = field(default_factory=dict)
+    wanted: dict[SliceName, Counter[int]] = field(default_factory=dict)
+    origins: dict[Place, int] = field(default_factory=dict)
+    orphans: list[Unit] = field(default_factory=list)
+    headless: list[Unit] = field(default_factory=list)
+
+    def all(self) -> Iterable[Unit]:
+        """Every unit that can be replayed."""
+        return (unit for queue in self.units.values() for unit in queue)
+
+
+def read(messages: Iterable[RawMessage], topics: Mapping[str, str], until: int | None = None) -> Journal:
+    """The journal's records, in the order of each partition; `topics` by source. Later than `until` is left out."""
+    out = Journal()
+    sessions: dict[str, tuple[int, int]] = {}
+    for message in messages:
+        entry = journal.decode(message.value or b"")
+        if until is not None and entry.scored >= until:
+            continue
+        unit = _unit(message, entry, topics)
+        if sessions.get(unit.worker) != unit.session:
+            if not unit.holdings:
+                (out.headless if unit.worker in out.units else out.orphans).append(unit)
+                continue
+            unit.opens = True
+            sessions[unit.worker] = unit.session
+        for held in entry.holdings:
+            out.origins[held.topic, held.partition] = held.origin
+        for entity, key, source, partition, stamp in entry.foreign:
+            out.wanted.setdefault((entity, key, source, partition), Counter())[stamp] += 1
+        out.units.setdefault(unit.worker, deque()).append(unit)
+    return out
+
+
+def _unit(message: RawMessage, entry: JournalEntry, topics: Mapping[str, str]) -> Unit:
+    spans: dict[Place, tuple[int, int]] = {}
+    for number, first, count in zip(entry.runs[::3], entry.runs[1::3], entry.runs[2::3], strict=True):
+        topic, partition = entry.places[number]
+        begin, end = spans.get((topic, partition), (first, first))
+        spans[topic, partition] = (min(begin, first), max(end, first + count))
+    needs: dict[Place, int] = {}
+    for _, _, source, partition, stamp in entry.foreign:
+        place = (topics.get(source, source), partition)
+        needs[place] = max(needs.get(place, 0), stamp)
+    return Unit(
+        value=message.value or b"",
+        at=f"{message.topic}[{message.partition}]@{message.offset}",
+        worker=entry.worker,
+        session=(entry.process, entry.session),
+        scored=entry.scored,
+        recovered=entry.recovered,
+        spans=spans,
+        needs=needs,
+        holdings={(held.topic, held.partition): held.committed for held in entry.holdings},
+    )
+
+
+class Order:
+    """Hands out one unit after the other."""
+
+    def __init__(self, told: Journal) -> None:
+        self._queues = {worker: deque(units) for worker, units in told.units.items()}
+        by_place: dict[Place, list[tuple[int, Unit]]] = {}
+        for unit in told.all():
+            for place, (first, _) in unit.spans.items():
+                by_place.setdefault(place, []).append((first, unit))
+        self._turns = {
+            place: deque(sorted(units, key=lambda one: (one[0], one[1].scored)))
+            for place, units in by_place.items()
+        }
+        self._held: dict[Place, str] = {}
+        self._open: dict[str, tuple[int, int]] = {}
+        self.forced = 0
+
+    def next(self) -> tuple[Unit, bool] | None:
+        """The next unit, and whether its session begins now: then the same unit comes once more, to be scored.
+
+        An order that the journal makes impossible is broken where its clock says so, and counted in `forced`.
+        """
+        heads = sorted((queue[0] for queue in self._queues.values() if queue), key=self._time)
+        if not heads:
+            return None
+        chosen = next((unit for unit in heads if self._ready(unit)), None)
+        if chosen is None:
+            chosen = heads[0]
+            self.forced += 1
+        if self._begins(chosen):
+            self._open[chosen.worker] = chosen.session
+            return chosen, True
+        self._pass(chosen)
+        return chosen, False
+
+    def hold(self, unit: Unit) -> None:
+        """The session that begins with a unit holds its partitions from now on."""
+        self._held.update(dict.fromkeys(unit.holdings, unit.worker))
+
+    def clear_until(self, place: Place) -> int | None:
+        """The first offset of a partition that a unit still to come scores; None when none does."""
+        turns = self._turns.get(place)
+        return turns[0][0] if turns else None
+
+    def holder(self, place: Place) -> str | None:
+        """The worker whose session holds a partition now."""
+        return self._held.get(place)
+
+    def _time(self, unit: Unit) -> int:
+        return unit.recovered if self._begins(unit) else unit.scored
+
+    def _begins(self, unit: Unit) -> bool:
+        return unit.opens and self._open.get(unit.worker) != unit.session
+
+    def _ready(self, unit: Unit) -> bool:
+        if self._begins(unit):
+            return all(
+                self._held.get(place) in (None, unit.worker) and self._came_to(place, committed)
+                for place, committed in unit.holdings.items()
+            )
+        mine = all(self._turns[place][0][1] is unit for place in unit.spans)
+        return mine and all(self._came_to(place, stamp) for place, stamp in unit.needs.items())
+
+    def _came_to(self, place: Place, offset: int) -> bool:
+        first = self.clear_until(place)
+        return first is None or first >= offset
+
+    def _pass(self, unit: Unit) -> None:
+        queue = self._queues[unit.worker]
+        queue.popleft()
+        for place in unit.spans:
+            turns = self._turns[place]
+            if turns[0][1] is unit:
+                turns.popleft()
+            else:
+                self._turns[place] = deque(one for one in turns if one[1] is not unit)
+        if not queue or queue[0].session != unit.session:
+            self._held = {place: worker for place, worker in self._held.items() if worker != unit.worker}

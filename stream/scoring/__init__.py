@@ -1,0 +1,1 @@
+"""Where features, model and policy meet: the scorer, its challengers, hot swap."""

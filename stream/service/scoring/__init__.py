@@ -1,0 +1,1 @@
+"""Requests to scores: bodies, rows, tensors, batching."""

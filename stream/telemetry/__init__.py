@@ -1,0 +1,1 @@
+"""Logs, metrics, progress, and named moments of the protocol."""
