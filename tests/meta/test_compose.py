@@ -64,13 +64,30 @@ def test_servers_are_named_with_the_ports_they_listen_on():
     host, _, port = environment["KAFKA_BOOTSTRAP_SERVERS"].partition(":")
     assert host in SERVICES
     assert f"PLAINTEXT://:{port}" in SERVICES[host]["environment"]["KAFKA_LISTENERS"]
-    redis = re.fullmatch(r"redis://(\w+):(\d+)/0", environment["REDIS_URL"])
+    redis = re.fullmatch(r"redis://:\$\{REDIS_PASSWORD:-[^}]+\}@(\w+):(\d+)/0", environment["REDIS_URL"])
     assert redis is not None and redis[1] in SERVICES
     assert SERVICES[redis[1]]["ports"][0].endswith(f":{redis[2]}")
 
 
 def test_redis_is_set_as_the_worker_demands():
-    assert SERVICES["redis"]["command"][-2:] == ["--maxmemory-policy", "noeviction"]
+    assert SERVICES["redis"]["command"][-1].endswith("--maxmemory-policy noeviction")
+
+
+def test_redis_asks_for_the_password_that_the_others_give():
+    redis = SERVICES["redis"]
+    assert '--requirepass "$$REDISCLI_AUTH"' in redis["command"][-1]
+    assert f":{redis['environment']['REDISCLI_AUTH']}@" in SERVICES["worker"]["environment"]["REDIS_URL"]
+
+
+def test_ports_are_open_to_this_machine_alone():
+    ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
+    assert ports and all(port.startswith("127.0.0.1:") for port in ports)
+
+
+def test_the_image_serves_without_training_libraries():
+    extras = re.search(r"^ARG EXTRAS=(\S+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert extras is not None and extras[1] == "api"
+    assert SERVICES["worker"]["build"]["args"]["EXTRAS"] == "api,demo"
 
 
 def test_the_worker_command_exists():
