@@ -10,6 +10,7 @@ rows are checked before the model is given out, and a refusal says which check f
 from __future__ import annotations
 
 import hashlib
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,6 +33,8 @@ from models.formats.graph.header import operator_sets
 from models.formats.runners import Runner
 
 CARD_FILE = "card.md"
+MAX_FILE_BYTES = 1 << 30
+"""A longer file of a bundle is refused before it is read; forests of a few thousand trees have a tenth of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,24 +132,46 @@ def assemble(contents: Contents, place: str) -> tuple[dict[str, bytes], Manifest
     return files, made, data
 
 
-def load(directory: str, trust: Trust, plan: Plan | None = None) -> LoadedModel:
-    """Load and check a bundle; with `plan`, it must have been made for it. Raises BundleRefused."""
-    made, data, files = read(directory, trust)
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """What the place of a bundle says that it is: the registry's name and version."""
+
+    name: str
+    version: str
+
+
+def load(
+    directory: str, trust: Trust, plan: Plan | None = None, *, identity: Identity | None = None
+) -> LoadedModel:
+    """Load and check a bundle; with `plan`, it must have been made for it. Raises BundleRefused.
+
+    With `identity`, a bundle of another name or version is refused before anything else of it is believed: a signed
+    bundle copied over another would otherwise be served in its place.
+    """
+    made, data, files = read(directory, trust, identity)
     if plan is not None:
         plan_check.check(made, plan, trust, directory)
     return LoadedModel(made, manifest.version_of(made, data), _ready(made, files, directory))
 
 
-def read(directory: str, trust: Trust) -> tuple[Manifest, bytes, dict[str, bytes]]:
-    """Manifest, its bytes and all files, with signature and hashes checked; nothing is run."""
+def read(
+    directory: str, trust: Trust, identity: Identity | None = None
+) -> tuple[Manifest, bytes, dict[str, bytes]]:
+    """Manifest, its bytes and all files, with identity, signature and hashes checked; nothing is run."""
     fs, root = _open(directory)
     found = _list(fs, root)
     if MANIFEST_FILE not in found:
         raise BundleRefused(directory, f"there is no {MANIFEST_FILE}")
-    data: bytes = fs.cat_file(f"{root}/{MANIFEST_FILE}")
+    data = _content(fs, root, MANIFEST_FILE, directory)
     made = manifest.decode(data, directory)
+    if identity is not None and (made.name, made.version) != (identity.name, identity.version):
+        raise BundleRefused(
+            directory,
+            f"its manifest says {made.name} version {made.version}, but {identity.name} version {identity.version} "
+            "stands here: it was copied or moved from elsewhere",
+        )
     if SIGNATURE_FILE in found:
-        signing.verify(data, fs.cat_file(f"{root}/{SIGNATURE_FILE}"), trust, directory)
+        signing.verify(data, _content(fs, root, SIGNATURE_FILE, directory), trust, directory)
     elif made.name not in trust.allow_unsigned:
         raise BundleRefused(
             directory, f"it is not signed, and `{made.name}` is not among the models allowed unsigned"
@@ -182,13 +207,28 @@ def _read_files(
         if name not in found and name + ENCRYPTED not in found:
             raise BundleRefused(place, f"{name} is missing")
         if name in found:
-            content: bytes = fs.cat_file(f"{root}/{name}")
+            content = _content(fs, root, name, place)
         else:
-            content = signing.decrypt(name, fs.cat_file(f"{root}/{name}{ENCRYPTED}"), trust, place)
+            content = signing.decrypt(name, _content(fs, root, name + ENCRYPTED, place), trust, place)
         if hashlib.sha256(content).hexdigest() != digest:
             raise BundleRefused(place, f"{name} was altered: its SHA-256 is not the manifest's")
         files[name] = content
     return files
+
+
+def _content(fs: Any, root: str, name: str, place: str) -> bytes:
+    """A regular file's bytes. Links, pipes and devices are refused, and so is what is too long to be read."""
+    entry = fs.info(f"{root}/{name}")
+    mode = entry.get("mode")
+    irregular = (
+        entry.get("islink") or entry["type"] != "file" or (mode is not None and not stat.S_ISREG(mode))
+    )
+    if irregular:
+        raise BundleRefused(place, f"{name} is not a regular file")
+    if (entry["size"] or 0) > MAX_FILE_BYTES:
+        raise BundleRefused(place, f"{name} has {entry['size']:,} bytes; at most {MAX_FILE_BYTES:,} are read")
+    content: bytes = fs.cat_file(f"{root}/{name}")
+    return content
 
 
 def _ready(made: Manifest, files: Mapping[str, bytes], place: str) -> Runner:

@@ -56,7 +56,7 @@ class Aliases(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """A resolved reference; `path` is what `bundle.load` takes."""
+    """A resolved reference; `path` is what `bundle.load` takes, name and version what it must find there."""
 
     name: str
     version: str
@@ -123,15 +123,13 @@ class Registry:
 
         return self._change(name, alias, "promote", push)
 
+    def previous(self, name: str, alias: str = CHAMPION) -> str:
+        """The version that `rollback` goes back to; ConfigurationError when there is none."""
+        return _without_last(self.aliases(name).stacks.get(alias, ()), name, alias)[-1]
+
     def rollback(self, name: str, alias: str = CHAMPION) -> Aliases:
         """Let an alias mean what it meant before its last promotion."""
-
-        def pop(stack: tuple[str, ...]) -> tuple[str, ...]:
-            if len(stack) < 2:
-                raise ConfigurationError(f"model {name}@{alias}: there is no earlier version to go back to")
-            return stack[:-1]
-
-        return self._change(name, alias, "rollback", pop)
+        return self._change(name, alias, "rollback", lambda stack: _without_last(stack, name, alias))
 
     def add(self, name: str, version: str, files: dict[str, bytes]) -> str:
         """Copy a bundle's files in as they are; refuses a version that exists. The manifest goes last."""
@@ -194,6 +192,12 @@ class Registry:
             return []
         names = (str(e["name"]).rstrip("/").rsplit("/", 1)[-1] for e in entries if e["type"] == "directory")
         return sorted(names)
+
+
+def _without_last(stack: tuple[str, ...], name: str, alias: str) -> tuple[str, ...]:
+    if len(stack) < 2:
+        raise ConfigurationError(f"model {name}@{alias}: there is no earlier version to go back to")
+    return stack[:-1]
 
 
 def _protocols(fs: Any) -> tuple[str, ...]:

@@ -92,18 +92,18 @@ def rollback(
     alias: Alias = "champion",
     config: Settings = _DEFAULT,
 ) -> None:
-    """Let the alias mean what it meant before its last promotion."""
+    """Verify the version before the last promotion, and let the alias mean it again."""
     from models.core.errors import BundleRefused
 
     loaded = _load(config)
-    after = _registry(loaded).rollback(name, alias)
-    version = after.current()[alias]
-    typer.echo(f"{name}@{alias} is {version}")
+    registry = _registry(loaded)
     try:
-        _verified(loaded, f"{name}@{version}")
+        _verified(loaded, f"{name}@{registry.previous(name, alias)}")
     except BundleRefused as refused:
-        typer.echo(f"workers will keep their model: {refused}", err=True)
+        typer.echo(f"{name}@{alias} stays as it is: {refused}", err=True)
         raise typer.Exit(1) from refused
+    version = registry.rollback(name, alias).current()[alias]
+    typer.echo(f"{name}@{alias} is {version}")
 
 
 @models.command("import")

@@ -117,7 +117,8 @@ def load_model(config: Config, plan: Plan, reference: str) -> LoadedModel:
     from models.bundles.registry import Registry
 
     found = Registry(config.resolve(config.models.registry)).resolve(reference)
-    return bundle.load(found.path, make_trust(config), plan)
+    identity = bundle.Identity(name=found.name, version=found.version)
+    return bundle.load(found.path, make_trust(config), plan, identity=identity)
 
 
 def load_models(config: Config, plan: Plan) -> dict[str, Model]:

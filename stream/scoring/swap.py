@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
-from features.core.errors import ConfigurationError, RiskstreamError
+from features.core.errors import ConfigurationError
 from features.definitions.plan import Plan
 from models.bundles import bundle
 from models.bundles.registry import Registry
@@ -145,13 +145,13 @@ class Swapper:
     def _attempt(self, what: str, look: Callable[[], None]) -> None:
         try:
             look()
-        except (RiskstreamError, OSError) as error:
+        except Exception as error:  # whatever a file holds, the next one must still be looked at
             known, waits = self._refused.get(what, ("", 0))
             if known == str(error) and waits > 0:
                 self._refused[what] = (known, waits - 1)
                 return
             self._refused[what] = (str(error), _RETRY_AFTER)
-            _log.error("swap refused", what=what, reason=str(error))
+            _log.error("swap refused", what=what, reason=str(error), error=type(error).__name__)
             self._report(what, "refused")
         else:
             self._refused.pop(what, None)
@@ -165,7 +165,8 @@ class Swapper:
             found.version,
         ):
             return
-        model = bundle.load(found.path, watched.trust, watched.plan)
+        identity = bundle.Identity(name=found.name, version=found.version)
+        model = bundle.load(found.path, watched.trust, watched.plan, identity=identity)
         if self._policy is not None:
             self._policy.check_model(source, model)
         self._models[source] = model

@@ -9,11 +9,11 @@ from typing import Any
 import polars as pl
 import pytest
 
-from features.profiles import loader
 from features.core.errors import ConfigurationError
 from features.definitions.compile import compile_plan
 from features.definitions.plan import Plan
 from features.definitions.spec import Definitions, Entity, Field, Profile, Source
+from features.profiles import loader
 from features.profiles.joins import decode_row
 from features.profiles.loader import load_profile
 from features.store.base import StoreUnavailable

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import pickle
+import shutil
 from pathlib import Path
 
 import onnx
 import pytest
 
 from models.bundles import bundle, signing
+from models.bundles.registry import Registry
 from models.bundles.signing import Trust
 from models.core.errors import BundleRefused
 from tests.models import small
@@ -257,3 +260,55 @@ def test_encrypted_files(tmp_path, keys):
 
 def test_nothing_is_there(tmp_path):
     assert refusal(tmp_path / "void", Trust()) == "there is no manifest.json"
+
+
+@pytest.fixture
+def registry(tmp_path, keys):
+    """Two versions of `fraud` and one of `other`, all signed by the trusted key."""
+    registry = Registry(str(tmp_path / "registry"))
+    for name, version in (("fraud", "1"), ("fraud", "2"), ("other", "2")):
+        path = registry.path(name, version)
+        bundle.write(path, small.contents(name=name, version=version), key=keys[0])
+    return registry
+
+
+@pytest.mark.parametrize(
+    "source", [("other", "2"), ("fraud", "1")], ids=["another model", "an older version"]
+)
+def test_a_signed_bundle_copied_over_another_is_refused(registry, trusted, source):
+    target = registry.path("fraud", "2")
+    shutil.rmtree(target)
+    shutil.copytree(registry.path(*source), target)
+    with pytest.raises(BundleRefused, match="it was copied or moved from elsewhere"):
+        bundle.load(target, trusted, identity=bundle.Identity(name="fraud", version="2"))
+
+
+def test_a_name_allowed_unsigned_lets_no_other_model_in(registry, keys):
+    target = registry.path("fraud", "3")
+    bundle.write(target, small.contents(name="sandbox", version="3"))
+    allowed = Trust(keys=(keys[1],), allow_unsigned=frozenset({"sandbox"}))
+    with pytest.raises(BundleRefused, match="manifest says sandbox version 3"):
+        bundle.load(target, allowed, identity=bundle.Identity(name="fraud", version="3"))
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "signature.json", "model.onnx", "golden.json", "card.md"])
+@pytest.mark.parametrize("kind", ["link", "pipe", "device", "folder"])
+def test_only_regular_files_are_read(signed, trusted, name, kind):
+    file = signed / name
+    content = file.read_bytes()
+    file.unlink()
+    if kind == "link":
+        (signed.parent / "elsewhere").write_bytes(content)
+        file.symlink_to(signed.parent / "elsewhere")
+    elif kind == "pipe":
+        os.mkfifo(file)
+    elif kind == "device":
+        file.symlink_to("/dev/zero")
+    else:
+        file.mkdir()
+    assert refusal(signed, trusted) == f"{name} is not a regular file"
+
+
+def test_a_file_too_long_to_be_read(signed, trusted, monkeypatch):
+    monkeypatch.setattr(bundle, "MAX_FILE_BYTES", (signed / "golden.json").stat().st_size - 1)
+    assert "bytes; at most" in refusal(signed, trusted)

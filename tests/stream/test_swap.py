@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -144,3 +145,22 @@ def test_the_thread_does_the_same(worker):
         worker.swapper._stop.wait(0.001)
     worker.swapper.stop()
     assert worker.version == "2"
+
+
+def test_another_models_bundle_in_the_champions_folder_is_not_served(worker):
+    bundle.write(worker.registry.path("other", "1"), small.contents(name="other"))
+    shutil.copytree(worker.registry.path("other", "1"), worker.registry.path("fraud", "3"))
+    worker.registry.promote("fraud", "3")
+    worker.step()
+    assert worker.version == "1"
+    assert worker.reported == [("payments", "refused")]
+
+
+def test_an_error_that_nobody_foresaw_does_not_end_the_looking(worker, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("stream.scoring.swap.load_policy", lambda *_: 1 / 0)
+        worker.policy_file.write_text(POLICY + "# edited\n")
+        worker.step()
+    assert worker.reported == [("policy", "refused")]
+    worker.step()
+    assert worker.reported == [("policy", "refused"), ("policy", "swapped")]
