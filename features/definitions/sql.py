@@ -17,6 +17,14 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
+# Bounds of one expression, checked before any engine sees it. What an engine makes of it grows faster than its text:
+# 250 terms joined by OR take Polars a second, 20,000 end the process.
+MAX_LENGTH = 10_000
+MAX_WORDS = 1_000
+MAX_TERMS = 128
+MAX_DEPTH = 16
+MAX_PADDING = 1_000
+
 FUNCTIONS = _words(
     """abs acos asin atan atan2 cbrt ceil ceiling coalesce concat concat_ws cos date_part degrees div
     ends_with exp extract floor greatest if ifnull initcap least left length char_length
@@ -106,6 +114,8 @@ def point_at(sql: str, fault: Fault) -> str:
 
 def words_of(sql: str) -> list[Word]:
     """All words; a Fault for what is none."""
+    if len(sql) > MAX_LENGTH:
+        raise Fault(f"the expression has {len(sql):,} characters; at most {MAX_LENGTH:,} are taken", 0, 1)
     words: list[Word] = []
     for match in _TOKEN.finditer(sql):
         kind, text = str(match.lastgroup), match.group()
@@ -125,7 +135,9 @@ def check_words(sql: str, columns: Set[str]) -> None:
     words = words_of(sql)
     if not words:
         raise Fault("the expression is empty", 0, 1)
+    _check_size(words)
     _check_parentheses(words)
+    _check_padding(words)
     for place, word in enumerate(words):
         before = words[place - 1] if place else None
         after = words[place + 1] if place + 1 < len(words) else None
@@ -136,11 +148,58 @@ def check_words(sql: str, columns: Set[str]) -> None:
             _check_name(word, before, after, columns)
 
 
+def _check_size(words: list[Word]) -> None:
+    if len(words) > MAX_WORDS:
+        last = words[MAX_WORDS]
+        fix = "a list of the policy holds many values"
+        raise Fault(
+            f"the expression has {len(words):,} words, at most {MAX_WORDS:,} are taken; {fix}",
+            last.start,
+            last.end,
+        )
+    joints = [word for word in words if word.lower in ("and", "or", "xor")]
+    if len(joints) >= MAX_TERMS:
+        last = joints[MAX_TERMS - 1]
+        fix = "use IN, a list, or several rules"
+        raise Fault(f"more than {MAX_TERMS} conditions are joined by AND and OR; {fix}", last.start, last.end)
+
+
+def _check_padding(words: list[Word]) -> None:
+    """The width of LPAD and RPAD is a small number: it is what one short text grows to, in each row."""
+    for number, word in enumerate(words):
+        if (
+            word.lower in ("lpad", "rpad")
+            and words[number + 1 : number + 2]
+            and words[number + 1].name == "("
+        ):
+            width = _second_argument(words[number + 2 :])
+            if len(width) != 1 or not width[0].name.isdigit() or int(width[0].name) > MAX_PADDING:
+                raise Fault(
+                    f"the width of {word.name} is a number of at most {MAX_PADDING:,}", word.start, word.end
+                )
+
+
+def _second_argument(words: list[Word]) -> list[Word]:
+    depth, number, argument = 0, 0, []
+    for word in words:
+        sign = word.name if word.kind == "sign" else ""
+        depth += (sign == "(") - (sign == ")")
+        if depth < 0:
+            break
+        if sign == "," and depth == 0:
+            number += 1
+        elif number == 1:
+            argument.append(word)
+    return argument
+
+
 def _check_parentheses(words: list[Word]) -> None:
     opened: list[Word] = []
     for word in words:
         if word.name == "(" and word.kind == "sign":
             opened.append(word)
+            if len(opened) > MAX_DEPTH:
+                raise Fault(f"parentheses stand more than {MAX_DEPTH} deep", word.start, word.end)
         elif word.name == ")" and word.kind == "sign":
             if not opened:
                 raise Fault("this parenthesis closes nothing", word.start, word.end)

@@ -26,6 +26,8 @@ from models.decision.rules.rules import compile_rules
 from models.decision.settings import PolicyFile, SourcePolicy
 from models.decision.source_decider import SourceDecider
 
+_MAX_FILE_BYTES = 64 << 20
+
 
 class Policy:
     """A loaded policy. Not thread-safe: the thread that scores decides.
@@ -105,12 +107,14 @@ def read_policy(file: Path) -> dict[Path, bytes]:
     parsed = settings.parse(content[file], file)
     if parsed.reasons.catalogue is not None:
         named = file.parent / parsed.reasons.catalogue
-        content[named] = _read(named, f"{file} reasons.catalogue")
+        content[named] = _read_named(named, file.parent, f"{file} reasons.catalogue")
     for source, policy in parsed.sources.items():
         for number, listed in enumerate(policy.lists):
             if listed.file is not None:
                 named = file.parent / listed.file
-                content[named] = _read(named, f"{file} sources.{source}.lists[{number}].file")
+                content[named] = _read_named(
+                    named, file.parent, f"{file} sources.{source}.lists[{number}].file"
+                )
     return content
 
 
@@ -131,8 +135,20 @@ def _version(content: Mapping[Path, bytes]) -> str:
     return digest.hexdigest()[:16]
 
 
+def _read_named(named: Path, root: Path, place: str) -> bytes:
+    """A file that a policy names. It stands below the policy's folder: a policy reads nothing else of the machine."""
+    if not named.resolve().is_relative_to(root.resolve()):
+        raise PolicyError(place, f"{named} is outside the folder of the policy; move it below {root}")
+    return _read(named, place)
+
+
 def _read(file: Path, place: str) -> bytes:
     try:
+        if not file.is_file() and file.exists():
+            raise PolicyError(place, f"{file}: not a regular file")
+        size = file.stat().st_size
+        if size > _MAX_FILE_BYTES:
+            raise PolicyError(place, f"{file}: {size:,} bytes; at most {_MAX_FILE_BYTES:,} are read")
         return file.read_bytes()
     except OSError as error:
         raise PolicyError(place, f"{file}: {error.strerror}") from error

@@ -149,3 +149,37 @@ def test_values_are_numbers_or_texts() -> None:
 
 def test_references_are_columns_not_texts() -> None:
     assert references("a + \"b\" + LENGTH('c')", "here", ["a", "b", "c", "length"]) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("sql", "reason"),
+    [
+        (" OR ".join(["amount > 1"] * 200), "more than 128 conditions are joined"),
+        (" AND ".join(["amount > 1"] * 129), "more than 128 conditions are joined"),
+        ("NOT " * 1_000 + "declined", "at most 1,000 are taken"),
+        ("amount IN (" + ", ".join(map(str, range(600))) + ")", "a list of the policy holds many values"),
+        ("(" * 17 + "amount" + ")" * 17 + " > 1", "parentheses stand more than 16 deep"),
+        ("ABS(" * 17 + "amount" + ")" * 17 + " > 1", "parentheses stand more than 16 deep"),
+        ("shop = '" + "x" * 10_000 + "'", "at most 10,000 are taken"),
+        ("LENGTH(RPAD(shop, 2000000000, 'x')) > 1", "a number of at most 1,000"),
+        ("LENGTH(LPAD(shop, items, 'x')) > 1", "a number of at most 1,000"),
+        ("LENGTH(RPAD(shop, 9 * 999, 'x')) > 1", "a number of at most 1,000"),
+    ],
+    ids=lambda value: value[:20],
+)
+def test_what_would_grow_beyond_bounds_is_refused_before_any_engine_sees_it(sql, reason):
+    with pytest.raises(DefinitionError, match=reason):
+        check_condition(sql, TYPES, "rule")
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        " OR ".join(["amount > 1"] * 128),
+        "amount IN (" + ", ".join(map(str, range(490))) + ")",
+        "LENGTH(RPAD(CONCAT(shop, 'a,b('), 1000, 'x')) > 1",
+    ],
+    ids=lambda value: value[:20],
+)
+def test_what_stays_within_bounds_is_taken(sql):
+    check_condition(sql, TYPES, "rule")

@@ -11,6 +11,7 @@ The first entry that fits a feature counts, exact names before patterns. Texts m
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
@@ -22,6 +23,9 @@ from msgspec import Struct
 
 from models.core.errors import PolicyError
 
+_MAX_TEXT = 1_000
+_MAX_WIDTH = 100
+_SAMPLES: tuple[float | str | None, ...] = (1.5, -1e308, float("nan"), float("inf"), "x", None)
 _FIELDS = ("value", "baseline", "contribution", "feature")
 
 
@@ -82,15 +86,27 @@ def parse(data: bytes, path: Path) -> Catalogue:
 
 
 def _check(template: str, place: str) -> None:
+    if len(template) > _MAX_TEXT:
+        raise PolicyError(place, f"a text of {len(template):,} characters; at most {_MAX_TEXT:,} are taken")
     try:
-        fields = [field for _, field, _, _ in Formatter().parse(template) if field is not None]
-        unknown = [field for field in fields if field not in _FIELDS]
-        if unknown:
-            raise PolicyError(place, f"unknown {{{unknown[0]}}}; texts may use {', '.join(_FIELDS)}")
-        filled = {"value": 1.5, "baseline": 1.0, "contribution": 0.1, "feature": "x"}
-        template.format(**filled)
+        fields = [one for one in Formatter().parse(template) if one[1] is not None]
+        for _, field, spec, _ in fields:
+            if field not in _FIELDS:
+                raise PolicyError(place, f"unknown {{{field}}}; texts may use {', '.join(_FIELDS)}")
+            _check_spec(spec or "", place)
+        for value in _SAMPLES:
+            filled = dict.fromkeys(("value", "baseline", "contribution"), _Lenient(value))
+            template.format(**filled, feature=_Lenient("x"))
     except ValueError as error:
         raise PolicyError(place, f"text {template!r}: {error}") from error
+
+
+def _check_spec(spec: str, place: str) -> None:
+    """A format without nested fields, of a width that fits a line: it is filled in for every alert."""
+    if "{" in spec:
+        raise PolicyError(place, f"format {spec!r}: a format cannot hold another field")
+    if any(int(number) > _MAX_WIDTH for number in re.findall(r"\d+", spec)):
+        raise PolicyError(place, f"format {spec!r}: width and precision are at most {_MAX_WIDTH}")
 
 
 class _Lenient:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+
 import numpy as np
 import pytest
 
@@ -278,3 +281,42 @@ def test_a_question_may_bring_less_than_an_event(load, model):
     assert not decided.suppressed.any()
     assert (decided.threshold == 0.5).all()
     assert all("stolen" not in names for names in decided.rules_hit.values())
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{value:{feature.__class__}}", "a format cannot hold another field"),
+        ("{value:{baseline}}", "a format cannot hold another field"),
+        ("{value:>2000000000}", "width and precision are at most 100"),
+        ("{value:.2000000000f}", "width and precision are at most 100"),
+        ("{value.__class__}", "unknown {value.__class__}"),
+        ("{value[0]}", "unknown"),
+        ("{}", "unknown"),
+        ("{value:q}", "Unknown format code"),
+        ("{value", "expected '}'"),
+        ("x" * 1_001, "at most 1,000 are taken"),
+    ],
+    ids=lambda value: value[:24],
+)
+def test_a_text_of_reasons_that_could_fail_on_an_alert_is_refused_at_load(load, tmp_path, text, reason):
+    (tmp_path / "reasons.toml").write_text(f"[amount]\ntext = {text!r}\n")
+    with pytest.raises(ConfigurationError, match=re.escape(reason)):
+        load('[reasons]\ncatalogue = "reasons.toml"\n' + HEAD + "review = 0.5\n")
+
+
+LISTED = HEAD + 'review = 0.5\n[[sources.payments.lists]]\nname = "l"\ncolumn = "card"\naction = "decline"\n'
+
+
+@pytest.mark.parametrize("file", ["/etc/hostname", "../other.txt", "link.txt", "folder/../../other.txt"])
+def test_a_list_outside_the_policys_folder_is_not_read(load, tmp_path, file):
+    (tmp_path.parent / "other.txt").write_text("c1\n")
+    (tmp_path / "link.txt").symlink_to(tmp_path.parent / "other.txt")
+    with pytest.raises(ConfigurationError, match="is outside the folder of the policy"):
+        load(LISTED + f'file = "{file}"\n')
+
+
+def test_a_list_that_is_no_file_is_not_waited_for(load, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ConfigurationError, match="not a regular file"):
+        load(LISTED + 'file = "pipe"\n')
