@@ -124,12 +124,12 @@ derived = (
     Derived(
         name="instalment_to_income",
         source="applications",
-        sql="(amount / term_months) / GREATEST(income_of_applicant / 12, 1)",
+        sql="(amount / term_months) / NULLIF(income_of_applicant / 12, 0)",
     ),
     Derived(
         name="income_overstated",
         source="applications",
-        sql="declared_income / GREATEST(income_of_applicant, 1)",
+        sql="declared_income / NULLIF(income_of_applicant, 0)",
     ),
     Derived(
         name="income_spread",

@@ -138,12 +138,12 @@ derived = (
     Derived(
         name="amount_to_usual",
         source="transactions",
-        sql="amount / GREATEST(amount_mean_7d_by_card, 1)",
+        sql="amount / NULLIF(amount_mean_7d_by_card, 0)",
     ),
     Derived(
         name="amount_deviation",
         source="transactions",
-        sql="(amount - amount_mean_7d_by_card) / GREATEST(amount_std_7d_by_card, 1)",
+        sql="(amount - amount_mean_7d_by_card) / NULLIF(amount_std_7d_by_card, 0)",
     ),
     Derived(
         name="first_time_at_merchant",

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from features.core.batch import Column, Floats, SourceBatch, Strings
 from features.core.errors import DefinitionError
 from features.definitions.spec import Source
-from features.definitions.sql import Fault, check_words, point_at, words_of
+from features.definitions.sql import Fault, check_words, column_names, point_at
 
 Types = dict[str, pl.DataType]
 _TIME = pl.Datetime("us")  # without a zone, and UTC, so that it compares with TIMESTAMP literals
@@ -77,7 +77,7 @@ def references(sql: str, place: str, names: Iterable[str]) -> list[str]:
     """Which of `names` an expression uses, in the order in which it does."""
     known = set(names)
     try:
-        used = [word.name for word in words_of(sql) if word.kind in ("name", "quoted") and word.name in known]
+        used = [name for name in column_names(sql) if name in known]
     except Fault as fault:
         raise DefinitionError(place, point_at(sql, fault)) from None
     return list(dict.fromkeys(used))

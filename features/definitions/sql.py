@@ -130,6 +130,18 @@ def words_of(sql: str) -> list[Word]:
     return words
 
 
+def column_names(sql: str) -> list[str]:
+    """Every name that can only mean a column: no function, no type, no part of a date as in `EXTRACT(hour FROM x)`."""
+    words = words_of(sql)
+    edge = Word("sign", "", len(sql), len(sql))
+    return [
+        word.name
+        for before, word, after in zip([edge, *words], words, [*words[1:], edge], strict=False)
+        if word.kind == "quoted"
+        or (word.kind == "name" and after.name != "(" and not _is_type_or_part(word, before, after))
+    ]
+
+
 def check_words(sql: str, columns: Set[str]) -> None:
     """Raise a Fault at the first word that cannot stand where it stands."""
     words = words_of(sql)

@@ -98,6 +98,28 @@ def test_values(sql: str, expected: list[float]) -> None:
     np.testing.assert_array_equal(out.column("x"), np.array(expected, dtype=np.float64))
 
 
+@pytest.mark.parametrize(
+    ("name", "sql", "expected"),
+    [
+        ("hour", "EXTRACT(hour FROM event_time)", [0, 0, 12]),
+        ("hour", "HOUR(event_time)", [0, 0, 12]),
+        ("day", "DATE_PART('day', event_time)", [1, 1, 1]),
+        ("sqrt", "SQRT(amount / 10) * 0 + 1", [1, 1, 1]),
+        ("double", "CAST(amount AS double)", [10, 20, 0]),
+    ],
+)
+def test_a_feature_named_like_a_function_or_a_part_of_a_date_is_no_circle(name, sql, expected) -> None:
+    out = DerivedFeatures(plan_of((name, sql))).add(matrix())
+    np.testing.assert_array_equal(out.column(name), np.array(expected, dtype=np.float64))
+
+
+def test_what_has_no_mean_has_no_ratio() -> None:
+    ratio, score = "amount / NULLIF(usual, 0)", "(amount - usual) / NULLIF(usual, 0)"
+    out = DerivedFeatures(plan_of(("ratio", ratio), ("score", score))).add(matrix())
+    np.testing.assert_array_equal(out.column("ratio"), [np.nan, 2.0, np.nan])
+    np.testing.assert_array_equal(out.column("score"), [np.nan, 1.0, np.nan])
+
+
 def test_texts() -> None:
     plan = plan_of(("path", "before || '>' || shop"), ("long", "LENGTH(path)"))
     out = DerivedFeatures(plan).add(matrix())

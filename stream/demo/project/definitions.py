@@ -194,12 +194,12 @@ derived = (
     Derived(
         name="amount_to_usual",
         source="transactions",
-        sql="amount / GREATEST(amount_mean_7d_by_card, 1)",
+        sql="amount / NULLIF(amount_mean_7d_by_card, 0)",
     ),
     Derived(
         name="amount_to_merchant",
         source="transactions",
-        sql="amount / GREATEST(amount_mean_7d_by_merchant, 1)",
+        sql="amount / NULLIF(amount_mean_7d_by_merchant, 0)",
     ),
     Derived(name="is_ecommerce", source="transactions", sql="channel = 'ecommerce'"),
     Derived(
@@ -210,12 +210,12 @@ derived = (
     Derived(
         name="instalment_to_income",
         source="applications",
-        sql="(amount / term_months) / GREATEST(income_of_applicant / 12, 1)",
+        sql="(amount / term_months) / NULLIF(income_of_applicant / 12, 0)",
     ),
     Derived(
         name="income_overstated",
         source="applications",
-        sql="declared_income / GREATEST(income_of_applicant, 1)",
+        sql="declared_income / NULLIF(income_of_applicant, 0)",
     ),
 )
 
