@@ -6,6 +6,7 @@ WORKDIR /app
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY features features
 COPY models models
+COPY riskstream riskstream
 COPY stream stream
 RUN pip install --no-cache-dir --constraint constraints.txt ".[$EXTRAS]"
 USER riskstream

@@ -28,7 +28,7 @@ from tests.servers.kafka_server import KafkaServer
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "build/backtest-bench"
-COMMAND = (sys.executable, "-c", "from stream.cli.app import main; main()")
+COMMAND = (sys.executable, "-m", "riskstream")
 COPY_DAYS = 190
 """183 days of transactions and a week for their last labels: copies do not overlap."""
 CASES = {

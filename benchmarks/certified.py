@@ -206,7 +206,7 @@ class Bank:
 
     def start(self, ordinal: int) -> None:
         """A worker process."""
-        command = [sys.executable, "-c", "from stream.cli.app import main; main()", "worker"]
+        command = [sys.executable, "-m", "riskstream", "worker"]
         command += ["--config", str(self.config), "--ordinal", str(ordinal)]
         with (self.folder / f"worker-{ordinal}.log").open("ab") as log:
             self.workers[ordinal] = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)

@@ -95,9 +95,7 @@ def _project(kafka: KafkaServer, redis: RedisServer, partitions: int) -> Path:
 
 
 def _cli(folder: Path, *arguments: str) -> None:
-    subprocess.run(
-        [sys.executable, "-c", "from stream.cli.app import main; main()", *arguments], cwd=folder, check=True
-    )
+    subprocess.run([sys.executable, "-m", "riskstream", *arguments], cwd=folder, check=True)
 
 
 def _produce(kafka: KafkaServer, transactions: pl.DataFrame) -> int:
@@ -136,8 +134,8 @@ def _produce(kafka: KafkaServer, transactions: pl.DataFrame) -> int:
 def _run(kafka: KafkaServer, redis: RedisServer, project: Path, produced: int) -> dict[str, float]:
     command = [
         sys.executable,
-        "-c",
-        "from stream.cli.app import main; main()",
+        "-m",
+        "riskstream",
         "worker",
         "--config",
         "riskstream.toml",

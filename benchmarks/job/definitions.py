@@ -2,7 +2,7 @@
 
 import os
 
-from features.definitions.spec import Aggregation, Definitions, Entity, FeatureView, Field, Source
+from riskstream import Aggregation, Definitions, Entity, FeatureView, Field, Source
 
 WINDOWS = ("1h", "1d", "7d", "30d")
 

@@ -5,7 +5,7 @@ seven days before the transaction, so that all their labels are known. `columns.
 published feature names to ours.
 """
 
-from features.definitions.spec import (
+from riskstream import (
     Aggregation,
     Definitions,
     Derived,

@@ -9,7 +9,7 @@ week, since a spell that began four weeks ago is over.
 import importlib.util
 from pathlib import Path
 
-from features.definitions.spec import Aggregation, Definitions, Derived, FeatureView
+from riskstream import Aggregation, Definitions, Derived, FeatureView
 
 _spec = importlib.util.spec_from_file_location(
     "handbook_published", Path(__file__).with_name("definitions.py")

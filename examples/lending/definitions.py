@@ -4,7 +4,7 @@ Applications are scored; repayment outcomes arrive months later as labels. Profi
 score) are loaded with `riskstream profiles load` and joined with their age.
 """
 
-from features.definitions.spec import (
+from riskstream import (
     Aggregation,
     Definitions,
     Derived,

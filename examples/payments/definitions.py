@@ -4,7 +4,7 @@ Transactions are scored; chargebacks arrive weeks later, are never scored, and s
 turned out bad.
 """
 
-from features.definitions.spec import (
+from riskstream import (
     Aggregation,
     Definitions,
     Derived,

@@ -19,7 +19,7 @@ from features.core.errors import FatalError
 from stream.demo.bank.days import TOPICS
 
 GROUP = "demo"
-COMMAND = (sys.executable, "-c", "from stream.cli.app import main; main()")
+COMMAND = (sys.executable, "-m", "riskstream")
 
 
 class Simulator:

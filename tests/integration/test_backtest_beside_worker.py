@@ -47,7 +47,7 @@ def project(
         f'[project]\nname = "{name}"\n\n[kafka]\nbootstrap_servers = "{kafka}"\n\n'
         f'[redis]\nurl = "{redis_url}"\n\n[topics]\n{named}\n\n[worker]\nflush_interval_ms = 100\n'
     )
-    command = [sys.executable, "-c", "from stream.cli.app import main; main()", "worker", "--config"]
+    command = [sys.executable, "-m", "riskstream", "worker", "--config"]
     with subprocess.Popen([*command, str(tmp_path / "riskstream.toml")], cwd=ROOT) as worker:
         try:
             yield topics | {"name": name, "kafka": kafka, "redis": redis_url}

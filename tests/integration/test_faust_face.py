@@ -28,7 +28,7 @@ SAME = ("alert_id", "event_id", "features", "score", "reasons", "decision", "rul
 
 @contextmanager
 def faust(project: Project) -> Iterator[subprocess.Popen[bytes]]:
-    command = [sys.executable, "-c", "from stream.cli.app import main; main()", "faust", "--config"]
+    command = [sys.executable, "-m", "riskstream", "faust", "--config"]
     with (project.folder / LOG).open("a") as log:
         process = subprocess.Popen(
             [*command, str(project.file)],

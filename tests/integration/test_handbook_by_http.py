@@ -272,7 +272,7 @@ async def play(
 
 
 def test_http_and_kafka_decide_alike_on_every_event(project: Config, sample: pl.DataFrame) -> None:
-    command = [sys.executable, "-c", "from stream.cli.app import main; main()", "worker", "--config"]
+    command = [sys.executable, "-m", "riskstream", "worker", "--config"]
     topics, store = Topics(project), build.make_store(project)
     with subprocess.Popen([*command, str(project.path)], cwd=ROOT) as worker:
         try:

@@ -188,8 +188,7 @@ class Run:
         self.feeder.start()
 
     def launch(self) -> None:
-        program = "from stream.cli.app import main; main()"
-        command = [sys.executable, "-c", program, "worker", "--config", str(self.project.config)]
+        command = [sys.executable, "-m", "riskstream", "worker", "--config", str(self.project.config)]
         with self.log.open("ab") as log:
             self.worker = subprocess.Popen(command, stdout=log, stderr=log)
 

@@ -122,8 +122,8 @@ def test_live_features_are_those_of_the_offline_run_bit_for_bit(
     )
     command = [
         sys.executable,
-        "-c",
-        "from stream.cli.app import main; main()",
+        "-m",
+        "riskstream",
         "worker",
         "--config",
         str(tmp_path / "riskstream.toml"),

@@ -93,6 +93,12 @@ def test_order():
     assert wrong == []
 
 
+def test_nothing_imports_the_front_door():
+    """But the projects that `init` and the demo write: those are the user's code."""
+    users = {n for n, p in modules().items() for used in imported(p) if used.split(".")[0] == "riskstream"}
+    assert users == {"stream.demo.project.definitions", "stream.project.scaffold.definitions"}
+
+
 def test_product_does_not_import_tests_or_benchmarks():
     foreign = {"tests", "benchmarks", "examples"}
     wrong = [

@@ -1,6 +1,6 @@
 """The demo's project: card payments and loan applications of one simulated bank, in one worker."""
 
-from features.definitions.spec import (
+from riskstream import (
     Aggregation,
     Definitions,
     Derived,

@@ -4,7 +4,7 @@ riskstream features list            every feature that these definitions make
 riskstream features explain NAME    how one is computed, with a worked example
 """
 
-from features.definitions.spec import Aggregation, Definitions, Derived, Entity, FeatureView, Field, Source
+from riskstream import Aggregation, Definitions, Derived, Entity, FeatureView, Field, Source
 
 payments = Source(
     name="payments",

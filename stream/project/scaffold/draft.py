@@ -12,7 +12,7 @@ _DEFINITIONS = '''"""Guessed from a sample of events by `riskstream init --from`
     riskstream features list            every feature that these definitions make
 """
 
-from features.definitions.spec import Aggregation, Definitions, Entity, FeatureView, Field, Source
+from riskstream import Aggregation, Definitions, Entity, FeatureView, Field, Source
 
 events = Source(
     name="events",

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
-COMMAND = [sys.executable, "-c", "from stream.cli.app import main; main()"]
+COMMAND = [sys.executable, "-m", "riskstream"]
 
 
 def run(cache: Path, *options: str) -> subprocess.CompletedProcess[str]:

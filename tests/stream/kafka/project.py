@@ -104,8 +104,8 @@ class Project:
             process = subprocess.Popen(
                 [
                     sys.executable,
-                    "-c",
-                    "from stream.cli.app import main; main()",
+                    "-m",
+                    "riskstream",
                     "worker",
                     "--config",
                     str(self.file),

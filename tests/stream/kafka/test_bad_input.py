@@ -152,8 +152,8 @@ def one_line(project: Project, *command: str) -> str:
     done = subprocess.run(
         [
             sys.executable,
-            "-c",
-            "from stream.cli.app import main; main()",
+            "-m",
+            "riskstream",
             *command,
             "--config",
             str(project.file),

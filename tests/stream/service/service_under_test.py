@@ -114,7 +114,7 @@ def process(
     tokens = make_keys(folder)
     prepare(load(file))
     port = free_port()
-    command = [sys.executable, "-c", "from stream.cli.app import main; main()", "api", "--config", str(file)]
+    command = [sys.executable, "-m", "riskstream", "api", "--config", str(file)]
     with (folder / "service.log").open("wb") as log:
         server = subprocess.Popen([*command, "--port", str(port)], stdout=log, stderr=log)
     try:
