@@ -11,7 +11,7 @@ from features.core.durations import format_duration
 from features.core.errors import ConfigurationError
 from features.definitions.expressions import references
 from features.definitions.naming import profile_feature_name
-from features.definitions.plan import Feature, Group, Plan, Reader, Slot
+from features.definitions.plan import Feature, Group, Plan, Reader, Scan
 from features.definitions.profile_names import profile_fields, profile_names
 from features.definitions.spec import Derived, Profile
 from features.definitions.worked_example import worked_example
@@ -80,34 +80,34 @@ def _lines(reader: Reader) -> list[FeatureLine]:
 
 def _aggregation(plan: Plan, feature: Feature) -> str:
     group = plan.groups[feature.group]
-    slot = group.slots[feature.slot]
-    window = slot.windows[feature.window]
+    scan = group.scans[feature.scan]
+    window = scan.windows[feature.window]
     rows = [
         ("feature", f"{feature.name} ({'text' if feature.text else 'number'})"),
-        ("definition", _definition(group, slot, feature)),
+        ("definition", _definition(group, scan, feature)),
         ("entity", f"{group.entity} = {' + '.join(group.key_columns)}"),
         ("source", f"{group.source}, topic {plan.sources[group.source].topic}, view {feature.view}"),
         ("read by", ", ".join(r.source for r in plan.readers.values() if feature in r.features)),
-        ("window", _edges(slot.delay, window)),
+        ("window", _edges(scan.delay, window)),
     ]
-    if slot.where >= 0:
-        rows.append(("condition", group.conditions[slot.where]))
+    if scan.where >= 0:
+        rows.append(("condition", group.conditions[scan.where]))
     rows += [
-        ("current", _current(group, slot, feature)),
+        ("current", _current(group, scan, feature)),
         ("empty", "missing" if isnan(feature.fill) else f"{feature.fill:g}"),
         ("exact", _exactness(group, feature)),
     ]
-    return "\n".join([*_table(rows), "", *worked_example(group, slot, feature)])
+    return "\n".join([*_table(rows), "", *worked_example(group, scan, feature)])
 
 
-def _definition(group: Group, slot: Slot, feature: Feature) -> str:
+def _definition(group: Group, scan: Scan, feature: Feature) -> str:
     what = _WHAT[feature.function]
     if feature.function == "share":
-        return f"{what}: {group.conditions[group.slots[feature.of_slot].where]}"
+        return f"{what}: {group.conditions[group.scans[feature.of_scan].where]}"
     if feature.function in ("count", "elapsed", "rate"):
         return what
-    columns = group.value_columns if slot.value >= 0 else group.token_columns
-    return f"{what} `{columns[max(slot.value, slot.token)]}`"
+    columns = group.value_columns if scan.value >= 0 else group.token_columns
+    return f"{what} `{columns[max(scan.value, scan.token)]}`"
 
 
 def _edges(delay: int, window: int) -> str:
@@ -123,14 +123,14 @@ def _edges(delay: int, window: int) -> str:
     )
 
 
-def _current(group: Group, slot: Slot, feature: Feature) -> str:
+def _current(group: Group, scan: Scan, feature: Feature) -> str:
     if group.label:
         return "labels count once they are known; a correction replaces the value from its own time on"
-    if slot.delay:
+    if scan.delay:
         return "never in a window that ends before it"
     if feature.function == "elapsed":
         return "measured from, not counted"
-    return "included" if slot.include_current else "not included"
+    return "included" if scan.include_current else "not included"
 
 
 def _exactness(group: Group, feature: Feature) -> str:

@@ -1,4 +1,4 @@
-"""Gathers all views of one (entity, source) pair into a Group: slots, columns, conditions, features."""
+"""Gathers all views of one (entity, source) pair into a Group: scans, columns, conditions, features."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from features.core.durations import format_duration, parse_duration
 from features.core.errors import DefinitionError
 from features.definitions.checks.sources import key_columns
 from features.definitions.naming import feature_name
-from features.definitions.plan import Feature, Group, Slot
+from features.definitions.plan import Feature, Group, Scan
 from features.definitions.spec import Aggregation, Definitions, FeatureView, Function, Source
 
 MOST_CONDITIONS = 32
@@ -17,7 +17,7 @@ _ZERO_WHEN_EMPTY = ("count", "sum", "distinct")
 
 
 @dataclass(frozen=True)
-class _SlotKey:
+class _ScanKey:
     value: int
     token: int
     where: int
@@ -26,8 +26,8 @@ class _SlotKey:
 
 
 @dataclass(eq=False)
-class _SlotDraft:
-    key: _SlotKey
+class _ScanDraft:
+    key: _ScanKey
     windows: set[int] = field(default_factory=set)
     functions: set[Function] = field(default_factory=set)
 
@@ -38,8 +38,8 @@ class _FeatureDraft:
     name: str
     aggregation: Aggregation
     window: int
-    slot: _SlotDraft
-    of_slot: _SlotDraft | None
+    scan: _ScanDraft
+    of_scan: _ScanDraft | None
     text: bool
     definition: str
 
@@ -57,7 +57,7 @@ class GroupBuilder:
         self._tokens: list[str] = []
         self._kept_texts: set[str] = set()
         self._conditions: list[str] = []
-        self._slots: dict[_SlotKey, _SlotDraft] = {}
+        self._scans: dict[_ScanKey, _ScanDraft] = {}
         self._drafts: list[_FeatureDraft] = []
 
     def add(self, view: FeatureView) -> None:
@@ -69,7 +69,7 @@ class GroupBuilder:
             text = is_string and aggregation.function in ("first", "last")
             if text:
                 self._kept_texts.add(aggregation.column or "")
-            slot, of_slot = self._slots_of(view, aggregation, place)
+            scan, of_scan = self._scans_of(view, aggregation, place)
             for window in aggregation.windows or view.windows:
                 length = parse_duration(window, place)
                 draft = _FeatureDraft(
@@ -77,14 +77,14 @@ class GroupBuilder:
                     name=feature_name(view, aggregation, window),
                     aggregation=aggregation,
                     window=length,
-                    slot=slot,
-                    of_slot=of_slot,
+                    scan=scan,
+                    of_scan=of_scan,
                     text=text,
                     definition=_definition(view, aggregation, window),
                 )
-                slot.windows.add(length)
-                if of_slot is not None:
-                    of_slot.windows.add(length)
+                scan.windows.add(length)
+                if of_scan is not None:
+                    of_scan.windows.add(length)
                 self._drafts.append(draft)
 
     def group(self) -> Group:
@@ -92,7 +92,7 @@ class GroupBuilder:
         self._share_counts()
         self._align_shares()
         keys = key_columns(self._source, self._entity) or ()
-        slots = tuple(_slot(draft) for draft in self._slots.values())
+        scans = tuple(_scan(draft) for draft in self._scans.values())
         return Group(
             index=self._index,
             entity=self._entity.name,
@@ -102,8 +102,8 @@ class GroupBuilder:
             token_columns=tuple(self._tokens),
             text_tokens=tuple(name in self._kept_texts for name in self._tokens),
             conditions=tuple(self._conditions),
-            slots=slots,
-            horizon=max(slot.delay + slot.windows[-1] for slot in slots),
+            scans=scans,
+            horizon=max(scan.delay + scan.windows[-1] for scan in scans),
             lateness=parse_duration(self._definitions.lateness, "lateness"),
             capacity=self._definitions.capacity,
             partition_local=self._source.key in keys,
@@ -112,15 +112,15 @@ class GroupBuilder:
 
     def features(self, view: str) -> list[Feature]:
         """The features of one view, in the order of its aggregations and windows."""
-        order = {id(draft): number for number, draft in enumerate(self._slots.values())}
+        order = {id(draft): number for number, draft in enumerate(self._scans.values())}
         return [
             Feature(
                 name=draft.name,
                 function=draft.aggregation.function,
                 group=self._index,
-                slot=order[id(draft.slot)],
-                of_slot=-1 if draft.of_slot is None else order[id(draft.of_slot)],
-                window=sorted(draft.slot.windows).index(draft.window),
+                scan=order[id(draft.scan)],
+                of_scan=-1 if draft.of_scan is None else order[id(draft.of_scan)],
+                window=sorted(draft.scan.windows).index(draft.window),
                 fill=_fill(draft.aggregation),
                 text=draft.text,
                 view=draft.view,
@@ -130,24 +130,24 @@ class GroupBuilder:
             if draft.view == view
         ]
 
-    def _slots_of(
+    def _scans_of(
         self, view: FeatureView, aggregation: Aggregation, place: str
-    ) -> tuple[_SlotDraft, _SlotDraft | None]:
+    ) -> tuple[_ScanDraft, _ScanDraft | None]:
         delay = parse_duration(aggregation.delay or view.delay, place)
         current = view.include_current if aggregation.include_current is None else aggregation.include_current
         current = current and delay == 0 and self._source.scored and aggregation.function != "elapsed"
         where = aggregation.where or view.where
         value, token = self._columns_of(aggregation)
-        key = _SlotKey(value, token, self._condition(where, place), delay, current)
-        slot = self._slots.setdefault(key, _SlotDraft(key))
-        slot.functions.add(aggregation.function)
+        key = _ScanKey(value, token, self._condition(where, place), delay, current)
+        scan = self._scans.setdefault(key, _ScanDraft(key))
+        scan.functions.add(aggregation.function)
         if aggregation.function != "share":
-            return slot, None
+            return scan, None
         both = f"({where}) AND ({aggregation.of})" if where else str(aggregation.of)
-        of_key = _SlotKey(-1, -1, self._condition(both, place), delay, current)
-        of_slot = self._slots.setdefault(of_key, _SlotDraft(of_key))
-        of_slot.functions.add("share")
-        return slot, of_slot
+        of_key = _ScanKey(-1, -1, self._condition(both, place), delay, current)
+        of_scan = self._scans.setdefault(of_key, _ScanDraft(of_key))
+        of_scan.functions.add("share")
+        return scan, of_scan
 
     def _columns_of(self, aggregation: Aggregation) -> tuple[int, int]:
         if aggregation.function == "rate":
@@ -155,53 +155,53 @@ class GroupBuilder:
         if aggregation.column is None:
             return -1, -1
         if aggregation.function == "distinct" or self._columns[aggregation.column].dtype == "string":
-            return -1, _place_in(self._tokens, aggregation.column)
-        return _place_in(self._values, aggregation.column), -1
+            return -1, _index_in(self._tokens, aggregation.column)
+        return _index_in(self._values, aggregation.column), -1
 
     def _condition(self, sql: str | None, place: str) -> int:
         if sql is None:
             return -1
-        number = _place_in(self._conditions, sql.strip())
+        number = _index_in(self._conditions, sql.strip())
         if number >= MOST_CONDITIONS:
             group = f"`{self._source.name}` by `{self._entity.name}`"
             raise DefinitionError(place, f"{group} has over {MOST_CONDITIONS} different conditions")
         return number
 
     def _share_counts(self) -> None:
-        """Let plain counts be read off a slot whose column is never null: one scan instead of two."""
-        for plain in list(self._slots.values()):
-            host = next((s for s in self._slots.values() if self._counts_like(s, plain)), None)
+        """Let plain counts be read off a scan whose column is never null: one scan instead of two."""
+        for plain in list(self._scans.values()):
+            host = next((s for s in self._scans.values() if self._counts_like(s, plain)), None)
             counts = plain.functions <= {"count", "share"} and plain.key.value < 0 and plain.key.token < 0
             if host is None or not counts:
                 continue
             host.windows |= plain.windows
             for draft in self._drafts:
-                draft.slot = host if draft.slot is plain else draft.slot
-                draft.of_slot = host if draft.of_slot is plain else draft.of_slot
-            del self._slots[plain.key]
+                draft.scan = host if draft.scan is plain else draft.scan
+                draft.of_scan = host if draft.of_scan is plain else draft.of_scan
+            del self._scans[plain.key]
 
-    def _counts_like(self, host: _SlotDraft, plain: _SlotDraft) -> bool:
+    def _counts_like(self, host: _ScanDraft, plain: _ScanDraft) -> bool:
         if host.key.value < 0 or not self._columns[self._values[host.key.value]].required:
             return False
         a, b = host.key, plain.key
         return (a.where, a.delay, a.include_current) == (b.where, b.delay, b.include_current)
 
     def _align_shares(self) -> None:
-        """A share reads the same window of two slots, so both get the same windows."""
-        pairs = [(draft.slot, draft.of_slot) for draft in self._drafts if draft.of_slot is not None]
+        """A share reads the same window of two scans, so both get the same windows."""
+        pairs = [(draft.scan, draft.of_scan) for draft in self._drafts if draft.of_scan is not None]
         changed = True
         while changed:
             changed = False
-            for slot, of_slot in pairs:
-                if slot.windows != of_slot.windows:
-                    slot.windows |= of_slot.windows
-                    of_slot.windows |= slot.windows
+            for scan, of_scan in pairs:
+                if scan.windows != of_scan.windows:
+                    scan.windows |= of_scan.windows
+                    of_scan.windows |= scan.windows
                     changed = True
 
 
-def _slot(draft: _SlotDraft) -> Slot:
+def _scan(draft: _ScanDraft) -> Scan:
     key = draft.key
-    return Slot(
+    return Scan(
         value=key.value,
         token=key.token,
         where=key.where,
@@ -215,7 +215,7 @@ def _slot(draft: _SlotDraft) -> Slot:
     )
 
 
-def _place_in(names: list[str], name: str) -> int:
+def _index_in(names: list[str], name: str) -> int:
     if name not in names:
         names.append(name)
     return names.index(name)

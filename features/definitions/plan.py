@@ -4,8 +4,8 @@ Control path only: built once by `features.definitions.compile.compile_plan`, re
 (fingerprint), models (feature names) and the command line (explain).
 
     group    one (entity, source) pair: the unit of state; one slice per group and topic-partition
-    slot     one way of reading a group: column, condition, delay; several windows in one scan
-    feature  one output column: a function of one window of one slot
+    scan     one way of reading a group: column, condition, delay; several windows in one scan
+    feature  one output column: a function of one window of one scan
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ STATE_FORMAT = 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Slot:
+class Scan:
     """One scan over a group's events.
 
     `value` is an index into the group's `value_columns`, `token` into its `token_columns`, -1 for
     none (then events are counted); `distinct` reads tokens, of numbers too. `where` is an index
-    into the group's `conditions`, -1 for all events. `windows` in microseconds, ascending; the slot covers
+    into the group's `conditions`, -1 for all events. `windows` in microseconds, ascending; the scan covers
     (t - delay - w, t - delay].
     `include_current` only matters when `delay` is 0: a current event never reaches a delayed window.
     """
@@ -43,20 +43,20 @@ class Slot:
 
 @dataclass(frozen=True, kw_only=True)
 class Feature:
-    """One output of a slot.
+    """One output of a scan.
 
-    `group` is an index into `Plan.groups`, `slot` into the group's slots, `window` into the slot's
-    windows. `of_slot` is the slot that counts a `share`'s events (those for which `where` and `of`
-    hold), with the same windows as `slot`, else -1. `elapsed` reads the newest event of a slot that
-    never includes the current one. A `count` may share the slot of a column that is never null.
+    `group` is an index into `Plan.groups`, `scan` into the group's scans, `window` into the scan's
+    windows. `of_scan` is the scan that counts a `share`'s events (those for which `where` and `of`
+    hold), with the same windows as `scan`, else -1. `elapsed` reads the newest event of a scan that
+    never includes the current one. A `count` may share the scan of a column that is never null.
     `text` says that the value is a string (`first`, `last` of a string column).
     """
 
     name: str
     function: Function
     group: int
-    slot: int
-    of_slot: int = -1
+    scan: int
+    of_scan: int = -1
     window: int
     fill: float
     text: bool
@@ -84,7 +84,7 @@ class Group:
     token_columns: tuple[str, ...]
     text_tokens: tuple[bool, ...]
     conditions: tuple[str, ...]
-    slots: tuple[Slot, ...]
+    scans: tuple[Scan, ...]
     horizon: int
     lateness: int
     capacity: int

@@ -82,7 +82,7 @@ class Fault(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
+class SqlWord:
     """One token; `name` is its text, without the quotes of a quoted name."""
 
     kind: Kind
@@ -112,11 +112,11 @@ def point_at(sql: str, fault: Fault) -> str:
     return f"{fault.reason}\n    {line}\n    {marks}"
 
 
-def words_of(sql: str) -> list[Word]:
+def words_of(sql: str) -> list[SqlWord]:
     """All words; a Fault for what is none."""
     if len(sql) > MAX_LENGTH:
         raise Fault(f"the expression has {len(sql):,} characters; at most {MAX_LENGTH:,} are taken", 0, 1)
-    words: list[Word] = []
+    words: list[SqlWord] = []
     for match in _TOKEN.finditer(sql):
         kind, text = str(match.lastgroup), match.group()
         if kind == "space":
@@ -126,14 +126,14 @@ def words_of(sql: str) -> list[Word]:
         if kind in ("comment", "other"):
             raise Fault(f"`{text}` does not belong into an expression", match.start(), match.end())
         name = text[1:-1] if kind == "quoted" else text
-        words.append(Word(kind, name, match.start(), match.end()))  # type: ignore[arg-type]
+        words.append(SqlWord(kind, name, match.start(), match.end()))  # type: ignore[arg-type]
     return words
 
 
 def column_names(sql: str) -> list[str]:
     """Every name that can only mean a column: no function, no type, no part of a date as in `EXTRACT(hour FROM x)`."""
     words = words_of(sql)
-    edge = Word("sign", "", len(sql), len(sql))
+    edge = SqlWord("sign", "", len(sql), len(sql))
     return [
         word.name
         for before, word, after in zip([edge, *words], words, [*words[1:], edge], strict=False)
@@ -160,7 +160,7 @@ def check_words(sql: str, columns: Set[str]) -> None:
             _check_name(word, before, after, columns)
 
 
-def _check_size(words: list[Word]) -> None:
+def _check_size(words: list[SqlWord]) -> None:
     if len(words) > MAX_WORDS:
         last = words[MAX_WORDS]
         fix = "a list of the policy holds many values"
@@ -176,7 +176,7 @@ def _check_size(words: list[Word]) -> None:
         raise Fault(f"more than {MAX_TERMS} conditions are joined by AND and OR; {fix}", last.start, last.end)
 
 
-def _check_padding(words: list[Word]) -> None:
+def _check_padding(words: list[SqlWord]) -> None:
     """The width of LPAD and RPAD is a small number: it is what one short text grows to, in each row."""
     for number, word in enumerate(words):
         if (
@@ -191,7 +191,7 @@ def _check_padding(words: list[Word]) -> None:
                 )
 
 
-def _second_argument(words: list[Word]) -> list[Word]:
+def _second_argument(words: list[SqlWord]) -> list[SqlWord]:
     depth, number, argument = 0, 0, []
     for word in words:
         sign = word.name if word.kind == "sign" else ""
@@ -205,8 +205,8 @@ def _second_argument(words: list[Word]) -> list[Word]:
     return argument
 
 
-def _check_parentheses(words: list[Word]) -> None:
-    opened: list[Word] = []
+def _check_parentheses(words: list[SqlWord]) -> None:
+    opened: list[SqlWord] = []
     for word in words:
         if word.name == "(" and word.kind == "sign":
             opened.append(word)
@@ -220,7 +220,7 @@ def _check_parentheses(words: list[Word]) -> None:
         raise Fault("this parenthesis is never closed", opened[-1].start, opened[-1].end)
 
 
-def _check_order(word: Word, before: Word | None, after: Word | None, columns: Set[str]) -> None:
+def _check_order(word: SqlWord, before: SqlWord | None, after: SqlWord | None, columns: Set[str]) -> None:
     if word.name == "=" and before is not None and before.name == "=" and before.end == word.start:
         raise Fault("`==` is not SQL; write `=`", before.start, word.end)
     if word.lower == "as" and word.name not in columns and (after is None or after.lower not in _TYPES):
@@ -239,13 +239,13 @@ def _check_order(word: Word, before: Word | None, after: Word | None, columns: S
         raise Fault(f"unexpected `{word.name}`: an operator is missing before it", word.start, word.end)
 
 
-def _is_value(word: Word, columns: Set[str]) -> bool:
+def _is_value(word: SqlWord, columns: Set[str]) -> bool:
     if word.kind == "name":
         return word.name in columns or word.lower not in _KEYWORDS | _DATE_PARTS | FUNCTIONS
     return word.kind in ("number", "quoted")
 
 
-def _check_name(word: Word, before: Word | None, after: Word | None, columns: Set[str]) -> None:
+def _check_name(word: SqlWord, before: SqlWord | None, after: SqlWord | None, columns: Set[str]) -> None:
     called = after is not None and after.kind == "sign" and after.name == "("
     if called and word.lower not in _KEYWORDS:
         _check_function(word)
@@ -257,7 +257,7 @@ def _check_name(word: Word, before: Word | None, after: Word | None, columns: Se
         _check_column(word, columns)
 
 
-def _check_function(word: Word) -> None:
+def _check_function(word: SqlWord) -> None:
     if word.lower in _AGGREGATES:
         fix = "use an aggregation of a view (for two values: LEAST, GREATEST)"
         raise Fault(f"`{word.name}` works over several events; {fix}", word.start, word.end)
@@ -267,13 +267,13 @@ def _check_function(word: Word) -> None:
         raise Fault(f"unknown function `{word.name}`{hint}", word.start, word.end)
 
 
-def _is_type_or_part(word: Word, before: Word | None, after: Word | None) -> bool:
+def _is_type_or_part(word: SqlWord, before: SqlWord | None, after: SqlWord | None) -> bool:
     if before is not None and (before.lower == "as" or before.name == "::"):
         return True
     return word.lower in _DATE_PARTS and after is not None and after.lower == "from"
 
 
-def _check_column(word: Word, columns: Set[str]) -> None:
+def _check_column(word: SqlWord, columns: Set[str]) -> None:
     if word.name in columns:
         return
     close = get_close_matches(word.name, sorted(columns), n=1)

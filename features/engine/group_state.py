@@ -224,9 +224,9 @@ class Outputs:
     def __init__(self, layout: k.Layout, features: list[tuple[Feature, int]]) -> None:
         first = layout.s_first
         self.kind = np.array([_KINDS[f.function] for f, _ in features], np.int64)
-        self.cell = np.array([first[f.slot] + f.window for f, _ in features], np.int64)
+        self.cell = np.array([first[f.scan] + f.window for f, _ in features], np.int64)
         self.of = np.array(
-            [first[f.of_slot] + f.window if f.of_slot >= 0 else -1 for f, _ in features], np.int64
+            [first[f.of_scan] + f.window if f.of_scan >= 0 else -1 for f, _ in features], np.int64
         )
         self.fill = np.array([f.fill for f, _ in features], np.float64)
         self.column = np.array([-1 if f.text else place for f, place in features], np.int64)
@@ -238,11 +238,11 @@ def _layout(group: Group) -> k.Layout:
     s_acc: list[int] = []
     first: list[int] = []
     windows: list[int] = []
-    for slot in group.slots:
-        s_acc.append(accs.setdefault((slot.value, slot.token, slot.where), len(accs)))
+    for scan in group.scans:
+        s_acc.append(accs.setdefault((scan.value, scan.token, scan.where), len(accs)))
         first.append(len(windows))
-        windows.extend(slot.windows)
-    spans = sorted({(slot.delay + w, w) for slot in group.slots for w in slot.windows})
+        windows.extend(scan.windows)
+    spans = sorted({(scan.delay + w, w) for scan in group.scans for w in scan.windows})
     reach = np.array([one for one, _ in spans], np.int64)
     finest = np.array([min(w for far, w in spans if far >= one) for one, _ in spans], np.int64)
     flags = [
@@ -250,7 +250,7 @@ def _layout(group: Group) -> k.Layout:
         + s.needs_extremes * k.EXTREMES
         + s.needs_ends * k.ENDS
         + s.needs_distinct * k.DISTINCT
-        for s in group.slots
+        for s in group.scans
     ]
     return k.Layout(
         group.label,
@@ -263,10 +263,10 @@ def _layout(group: Group) -> k.Layout:
         np.array([a[2] for a in accs], np.int64),
         np.array([_joined(flags, s_acc, number) for number in range(len(accs))], np.int64),
         np.array(s_acc, np.int64),
-        np.array([s.delay for s in group.slots], np.int64),
-        np.array([s.include_current for s in group.slots]),
+        np.array([s.delay for s in group.scans], np.int64),
+        np.array([s.include_current for s in group.scans]),
         np.array(first, np.int64),
-        np.array([len(s.windows) for s in group.slots], np.int64),
+        np.array([len(s.windows) for s in group.scans], np.int64),
         np.array(flags, np.int64),
         np.array(windows, np.int64),
     )

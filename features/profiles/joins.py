@@ -40,7 +40,7 @@ class ProfileTable(Protocol):
 
 
 @dataclass(slots=True)
-class Rows:
+class ProfileRows:
     """One profile's values for n events; NaN or None where unknown. `updated` in microseconds."""
 
     found: Bools
@@ -79,7 +79,7 @@ class StoredProfiles:
             matrix = _with_profile(matrix, profile, self._rows(profile, keys))
         return matrix
 
-    def _rows(self, profile: Profile, keys: list[str | None]) -> Rows:
+    def _rows(self, profile: Profile, keys: list[str | None]) -> ProfileRows:
         wanted = list(dict.fromkeys(key for key in keys if key is not None))
         stored = self._store.get_profiles(profile.name, wanted) if wanted else []
         rows = {key: decode_row(row) for key, row in zip(wanted, stored, strict=True) if row is not None}
@@ -94,7 +94,7 @@ class StoredProfiles:
             else:
                 numbers[field.name] = np.array([nan if v is None else v for v in values], dtype=np.float64)
         found = np.array([hit is not None for hit in hits], dtype=np.bool_)
-        return Rows(found, np.array(updated, dtype=np.float64), numbers, texts)
+        return ProfileRows(found, np.array(updated, dtype=np.float64), numbers, texts)
 
 
 class FrameProfiles:
@@ -123,7 +123,7 @@ class FrameProfiles:
             matrix = _with_profile(matrix, profile, self._rows(profile, keys, times))
         return matrix
 
-    def _rows(self, profile: Profile, keys: list[str | None], times: Floats | Any) -> Rows:
+    def _rows(self, profile: Profile, keys: list[str | None], times: Floats | Any) -> ProfileRows:
         asked = pl.DataFrame(
             {"@key": pl.Series(keys, dtype=pl.String), "@at": times, "@row": range(len(keys))}
         )
@@ -140,7 +140,7 @@ class FrameProfiles:
                 texts[field.name] = column.to_list()
             else:
                 numbers[field.name] = _floats(column)
-        return Rows(
+        return ProfileRows(
             hits.get_column("@found").is_not_null().to_numpy(), _floats(hits["@updated"]), numbers, texts
         )
 
@@ -161,7 +161,7 @@ def _keys(matrix: FeatureMatrix, reader: Reader, profile: Profile) -> list[str |
     return key_texts([matrix.batch.columns[name] for name in reader.entity_keys[profile.entity]])
 
 
-def _with_profile(matrix: FeatureMatrix, profile: Profile, rows: Rows) -> FeatureMatrix:
+def _with_profile(matrix: FeatureMatrix, profile: Profile, rows: ProfileRows) -> FeatureMatrix:
     age = np.maximum(matrix.batch.event_time - rows.updated, 0) / _MICRO
     stale = np.zeros(len(matrix), dtype=np.bool_)
     if profile.max_age is not None:

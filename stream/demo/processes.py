@@ -22,7 +22,7 @@ GROUP = "demo"
 COMMAND = (sys.executable, "-m", "riskstream")
 
 
-class Simulator:
+class SimulatorProcess:
     """The simulator's process, and what it says on standard output."""
 
     def __init__(self, bootstrap: str, seed: int, rate: float, seconds: float, warm_up_days: int) -> None:

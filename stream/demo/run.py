@@ -17,7 +17,7 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from stream.demo.bank.days import TOPICS
-from stream.demo.processes import Simulator, await_caught_up, riskstream, worker
+from stream.demo.processes import SimulatorProcess, await_caught_up, riskstream, worker
 from stream.demo.screen.figures import figures
 from stream.demo.screen.screen import AlertLines, live_view, summary
 from stream.demo.screen.watch import ALERTS, DEAD_LETTERS, DECISIONS, Watch
@@ -47,7 +47,9 @@ def run_demo(options: Options, console: Console) -> dict[str, Any]:
         bootstrap = stack.enter_context(mock_kafka(ALL_TOPICS))
         redis_url = stack.enter_context(valkey())
         limit = float("inf") if options.seconds is None else options.seconds
-        simulator = stack.enter_context(Simulator(bootstrap, options.seed, options.rate, limit, WARM_UP_DAYS))
+        simulator = stack.enter_context(
+            SimulatorProcess(bootstrap, options.seed, options.rate, limit, WARM_UP_DAYS)
+        )
         with progress_bars(console) as say:
             config = prepare(options.seed, say) / "riskstream.toml"
             settings = {
@@ -104,7 +106,7 @@ def progress_bars(console: Console) -> Iterator[Any]:
         yield say
 
 
-def _show(watch: Watch, simulator: Simulator, options: Options, console: Console) -> None:
+def _show(watch: Watch, simulator: SimulatorProcess, options: Options, console: Console) -> None:
     """Show alerts until the simulator has ended or the user stops it: a screen, or lines where there is none."""
     begin = time.monotonic()
     tick = threading.Event()

@@ -24,7 +24,7 @@ _DAY = 86_400_000_000
 _EXAMPLES = 10
 
 
-class Tally(msgspec.Struct, kw_only=True):
+class PolicyTally(msgspec.Struct, kw_only=True):
     """What one policy did to one source."""
 
     policy: str
@@ -35,7 +35,7 @@ class Tally(msgspec.Struct, kw_only=True):
     rules: dict[str, int] = {}
 
 
-class Example(msgspec.Struct, frozen=True, kw_only=True):
+class ChangedEvent(msgspec.Struct, frozen=True, kw_only=True):
     """One event that the two decide differently."""
 
     event_id: str
@@ -48,12 +48,12 @@ class SourceChange(msgspec.Struct, kw_only=True):
     """One source under both policies; `moves["approve"]["review"]` counts events by decision before and after."""
 
     source: str
-    current: Tally
-    candidate: Tally
+    current: PolicyTally
+    candidate: PolicyTally
     events: int = 0
     days: int = 0
     moves: dict[str, dict[str, int]] = {}
-    examples: list[Example] = []
+    examples: list[ChangedEvent] = []
 
 
 class Comparison(msgspec.Struct, kw_only=True):
@@ -95,8 +95,8 @@ def compare(
 def _blank(source: str, current: Policy, other: Policy) -> SourceChange:
     return SourceChange(
         source=source,
-        current=Tally(policy=current.version, decisions=dict.fromkeys(DECISIONS, 0)),
-        candidate=Tally(policy=other.version, decisions=dict.fromkeys(DECISIONS, 0)),
+        current=PolicyTally(policy=current.version, decisions=dict.fromkeys(DECISIONS, 0)),
+        candidate=PolicyTally(policy=other.version, decisions=dict.fromkeys(DECISIONS, 0)),
         moves={before: dict.fromkeys(DECISIONS, 0) for before in DECISIONS},
     )
 
@@ -119,7 +119,7 @@ def _add(change: SourceChange, before: Decisions, after: Decisions) -> None:
         if len(change.examples) == _EXAMPLES:
             break
         change.examples.append(
-            Example(
+            ChangedEvent(
                 event_id=before.features.batch.event_ids[row],
                 score=float(before.score[row]),
                 before=DECISIONS[before.decision[row]],

@@ -150,7 +150,7 @@ class PolicySettings(Struct, frozen=True, kw_only=True):
     file: str = "policy.toml"
 
 
-class Worker(Struct, frozen=True, kw_only=True):
+class WorkerSettings(Struct, frozen=True, kw_only=True):
     """How the worker runs.
 
     delivery: `exactly_once` (a transaction a batch) or `at_least_once` (quicker; a crash repeats alerts).
@@ -213,7 +213,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     topics: Topics = Topics()
     models: Models = Models()
     policy: PolicySettings = PolicySettings()
-    worker: Worker = Worker()
+    worker: WorkerSettings = WorkerSettings()
     profiles: dict[str, ProfileFile] = {}
     train: dict[str, Any] = {}
     api: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Definitions become groups, slots and features in one order that never changes."""
+"""Definitions become groups, scans and features in one order that never changes."""
 
 from __future__ import annotations
 
@@ -64,9 +64,9 @@ def test_views_of_one_entity_and_source_share_a_group_and_alike_reads_a_slot() -
         view(Aggregation(function="max", column="amount", windows=("30d",)), name="w"),
     )
     (group,) = plan.groups
-    (slot,) = group.slots
-    assert slot.windows == (DAY, 7 * DAY, 30 * DAY)
-    assert (slot.needs_squares, slot.needs_extremes, slot.needs_ends) == (True, True, False)
+    (scan,) = group.scans
+    assert scan.windows == (DAY, 7 * DAY, 30 * DAY)
+    assert (scan.needs_squares, scan.needs_extremes, scan.needs_ends) == (True, True, False)
     assert group.value_columns == ("amount",)
     assert feature(plan, "amount_mean_7d_by_card").window == 1
     assert feature(plan, "amount_max_30d_by_card").window == 2
@@ -87,12 +87,12 @@ def test_a_count_is_read_off_a_column_that_is_never_null() -> None:
     mean = Aggregation(function="mean", column="amount")
     tips = Aggregation(function="mean", column="tip")
     count = Aggregation(function="count")
-    assert len(compiled(view(count, mean)).groups[0].slots) == 1
-    assert len(compiled(view(count, tips)).groups[0].slots) == 2
-    assert len(compiled(view(replace(count, where="amount > 1"), mean)).groups[0].slots) == 2
+    assert len(compiled(view(count, mean)).groups[0].scans) == 1
+    assert len(compiled(view(count, tips)).groups[0].scans) == 2
+    assert len(compiled(view(replace(count, where="amount > 1"), mean)).groups[0].scans) == 2
 
 
-def test_where_delay_and_current_event_separate_slots() -> None:
+def test_where_delay_and_current_event_separate_scans() -> None:
     mean = Aggregation(function="mean", column="amount", name="m_{window}")
     plan = compiled(
         view(
@@ -104,7 +104,7 @@ def test_where_delay_and_current_event_separate_slots() -> None:
     )
     (group,) = plan.groups
     assert group.conditions == ("tip > 0",)
-    read = [(slot.where, slot.delay, slot.include_current) for slot in group.slots]
+    read = [(scan.where, scan.delay, scan.include_current) for scan in group.scans]
     assert read == [(-1, 0, True), (0, 0, True), (-1, DAY, False), (-1, 0, False)]
     assert group.horizon == 8 * DAY
 
@@ -117,9 +117,9 @@ def test_an_aggregation_overrides_its_view() -> None:
             delay="1d",
         )
     )
-    (slot,) = plan.groups[0].slots
+    (scan,) = plan.groups[0].scans
     assert plan.groups[0].conditions == ("tip > 1",)
-    assert (slot.delay, slot.windows) == (2 * DAY, (3 * DAY,))
+    assert (scan.delay, scan.windows) == (2 * DAY, (3 * DAY,))
 
 
 def test_share_counts_where_and_of_in_a_second_slot_with_the_same_windows() -> None:
@@ -131,8 +131,8 @@ def test_share_counts_where_and_of_in_a_second_slot_with_the_same_windows() -> N
     )
     (group,) = plan.groups
     share = feature(plan, "v_share_1d_by_card")
-    assert group.conditions[group.slots[share.of_slot].where] == "(tip > 0) AND (shop = 'x')"
-    assert group.slots[share.slot].windows == group.slots[share.of_slot].windows == (DAY, 7 * DAY, 30 * DAY)
+    assert group.conditions[group.scans[share.of_scan].where] == "(tip > 0) AND (shop = 'x')"
+    assert group.scans[share.scan].windows == group.scans[share.of_scan].windows == (DAY, 7 * DAY, 30 * DAY)
     assert isnan(share.fill)
 
 
@@ -147,14 +147,14 @@ def test_texts_are_tokens_and_kept_only_where_they_are_given_back() -> None:
     (group,) = plan.groups
     assert group.token_columns == ("shop", "id", "amount")
     assert group.text_tokens == (False, True, False)
-    assert all(slot.value == -1 for slot in group.slots)
+    assert all(scan.value == -1 for scan in group.scans)
     assert plan.readers["payments"].text_names == ("id_last_7d_by_card", "id_last_1d_by_card")
 
 
 def test_elapsed_never_includes_the_current_event() -> None:
-    (slot,) = compiled(view(Aggregation(function="elapsed"))).groups[0].slots
-    assert not slot.include_current
-    assert slot.needs_ends
+    (scan,) = compiled(view(Aggregation(function="elapsed"))).groups[0].scans
+    assert not scan.include_current
+    assert scan.needs_ends
 
 
 def test_a_label_group_holds_the_label_and_is_read_by_the_scored_source() -> None:

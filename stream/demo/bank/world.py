@@ -28,7 +28,7 @@ class Size:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cards:
+class CardHolders:
     """One row a card: whose it is, how much and how often it pays, where it usually shops."""
 
     customer: Ints
@@ -65,7 +65,7 @@ class World:
 
     seed: int
     size: Size
-    cards: Cards
+    cards: CardHolders
     merchants: Merchants
     applicants: Applicants
     broker_pressure: Floats
@@ -98,11 +98,11 @@ def _merchants(random: np.random.Generator, size: Size) -> Merchants:
     )
 
 
-def _cards(random: np.random.Generator, size: Size) -> Cards:
+def _cards(random: np.random.Generator, size: Size) -> CardHolders:
     customers = max(1, int(size.cards / 1.25))
     popularity = random.pareto(1.3, size.merchants) + 0.2
     favourites = random.choice(size.merchants, (size.cards, 12), p=popularity / popularity.sum())
-    return Cards(
+    return CardHolders(
         customer=random.integers(0, customers, size.cards),
         level=random.lognormal(3.2, 0.6, size.cards),
         per_day=random.gamma(3.0, 1.0, size.cards),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from stream.project.scaffold.guess import Guess, Member
+from stream.project.scaffold.guess import Guess, JsonMember
 
 _DEFINITIONS = '''"""Guessed from a sample of events by `riskstream init --from`: look before you trust it.
 
@@ -86,7 +86,7 @@ def _definitions(found: Guess) -> str:
     )
 
 
-def _field(found: Guess, one: Member) -> str:
+def _field(found: Guess, one: JsonMember) -> str:
     dtype = "timestamp" if one is found.event_time else one.dtype
     parts = [f"name={_quoted(one.name)}", f'dtype="{dtype}"']
     if one.path != one.name:

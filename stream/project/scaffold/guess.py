@@ -30,7 +30,7 @@ _TEXTS = ("iso8601", "%d/%m/%Y %H:%M:%S", "%m/%d/%Y %H:%M:%S", "%d.%m.%Y %H:%M:%
 
 
 @dataclass
-class Member:
+class JsonMember:
     """One member of the events; `path` is where it stands in nested objects."""
 
     path: str
@@ -71,14 +71,14 @@ class Member:
 class Guess:
     """What the events seem to be."""
 
-    members: list[Member]
+    members: list[JsonMember]
     optional: frozenset[str]
-    event_id: Member
-    event_time: Member
+    event_id: JsonMember
+    event_time: JsonMember
     time_format: str
-    owner: Member
-    partners: list[Member]
-    money: Member | None
+    owner: JsonMember
+    partners: list[JsonMember]
+    money: JsonMember | None
     first: dict[str, Any]
 
 
@@ -147,12 +147,12 @@ def _events(file: Path) -> Iterator[dict[str, Any]]:
         raise ConfigurationError(f"{file}: holds no events; one JSON object a line")
 
 
-def _members(events: list[dict[str, Any]]) -> list[Member]:
+def _members(events: list[dict[str, Any]]) -> list[JsonMember]:
     """All members that a field can hold, named."""
-    found: dict[str, Member] = {}
+    found: dict[str, JsonMember] = {}
     for event in events:
         for path, value in _leaves(event, ""):
-            found.setdefault(path, Member(path)).values.append(value)
+            found.setdefault(path, JsonMember(path)).values.append(value)
     # What is an object here and something else there fits no field, and neither does what is inside.
     mixed = tuple(
         f"{path}."
