@@ -11,7 +11,7 @@ TIMES ?= 10
 # Files of tests side by side, each job with its own broker; long ones first.
 SPREAD := $(if $(filter 1,$(JOBS)),,--numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder)
 
-.PHONY: help install demo test test-long soak check format bench bench-peers chaos handbook handbook-models loans \
+.PHONY: help install demo test test-long soak check house format bench bench-peers chaos handbook handbook-models loans \
 	bench-backtest bench-http certify faust-agrees model-check schemas constraints servers clean
 
 help:  ## say what each target does
@@ -58,6 +58,9 @@ check: install  ## style, types, imports, docs
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(PY) -m pytest tests/meta
+
+house: install  ## the shape of the code: folders, files, functions, names, repeated lines; and their limits
+	$(PY) -m tools.house --list
 
 format: install  ## rewrite the code as ruff formats it
 	$(VENV)/bin/ruff check --fix .
