@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from features.core.errors import ConfigurationError
+from stream.cli.options import SETTINGS, ConfigFile, LogLevel
+from stream.telemetry.terminal import echo, escaped
 
 if TYPE_CHECKING:
     from stream.service.access.keys import KeyFile
-
-ConfigFile = Annotated[Path, typer.Option("--config", help="Settings of the project.")]
-SETTINGS = Path("riskstream.toml")
 
 commands = typer.Typer(name="api", help="Serve the scorer over HTTP; make and revoke API keys.")
 keys = typer.Typer(name="keys", help="API keys: hashed at rest, shown once.")
@@ -34,7 +33,7 @@ def serve(
     insecure: Annotated[
         bool, typer.Option("--insecure", help="No authentication; on a loopback address only.")
     ] = False,
-    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    log_level: LogLevel = "info",
 ) -> None:
     """Serve the scorer over HTTP until stopped. Reads state, never writes it: the stream stays the only writer."""
     if context.invoked_subcommand is not None:
@@ -64,14 +63,14 @@ def create(
 
     from stream.service.access.keys import SCOPES
 
-    asked = tuple(one for one in SCOPES if one in (scope or ["score"]))
+    scopes = tuple(name for name in SCOPES if name in (scope or ["score"]))
     unknown = sorted(set(scope or []) - set(SCOPES))
     if unknown:
         raise ConfigurationError(f"--scope {unknown[0]}: expected one of {', '.join(SCOPES)}")
     now = datetime.now(UTC)
-    key, token = _file(config).create(asked, now=now, expires=now + timedelta(days=days) if days else None)
-    typer.echo(f"id {key.id}, scopes {' '.join(key.scopes)}", err=True)
-    typer.echo(token)
+    key, token = _file(config).create(scopes, now=now, expires=now + timedelta(days=days) if days else None)
+    echo(f"id {key.id}, scopes {' '.join(key.scopes)}", err=True)
+    echo(token)
 
 
 @keys.command("list")
@@ -79,7 +78,7 @@ def list_(config: ConfigFile = SETTINGS) -> None:
     """Show ids, scopes and dates; the keys themselves are stored nowhere."""
     for key in _file(config).keys().values():
         state = "revoked" if key.revoked else f"expires {key.expires:%Y-%m-%d}" if key.expires else "valid"
-        typer.echo(f"{key.id}  {' '.join(key.scopes):16}  made {key.created:%Y-%m-%d}  {state}")
+        echo(f"{key.id}  {' '.join(key.scopes):16}  made {key.created:%Y-%m-%d}  {state}")
 
 
 @keys.command("revoke")
@@ -89,7 +88,7 @@ def revoke(
 ) -> None:
     """Make a key useless at once, also for services that run."""
     _file(config).revoke(key_id)
-    typer.echo(f"{key_id} revoked")
+    echo(f"{escaped(key_id)} revoked")
 
 
 def _file(config: Path) -> KeyFile:

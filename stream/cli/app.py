@@ -14,9 +14,11 @@ from importlib.metadata import version
 from typing import Annotated
 
 import typer
+from typer.models import CommandInfo
 
 import stream.cli
 from features.core.errors import FencedError, RiskstreamError
+from stream.telemetry.terminal import echo, escaped
 
 _HELP = """Score financial risk while the event is still in flight.
 
@@ -47,7 +49,7 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"riskstream {version('riskstream')}")
+        echo(f"riskstream {version('riskstream')}")
         raise typer.Exit
 
 
@@ -62,9 +64,14 @@ def _root(
 
 
 def _register() -> None:
-    names = sorted({module.name for module in pkgutil.iter_modules(stream.cli.__path__)} - {"app"})
+    names = sorted({module.name for module in pkgutil.iter_modules(stream.cli.__path__)} - {"app", "options"})
     for name in names:
         importlib.import_module(f"stream.cli.{name}").register(app)
+    app.registered_commands.sort(key=_command_name)
+
+
+def _command_name(command: CommandInfo) -> str:
+    return command.name or str(getattr(command.callback, "__name__", ""))
 
 
 _register()
@@ -82,9 +89,13 @@ def run(arguments: list[str]) -> int:
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else 0
     except FencedError as error:
-        sys.stderr.write(f"riskstream: {error}\n")
-        return 3
+        return _failed(error, 3)
     except RiskstreamError as error:
-        sys.stderr.write(f"riskstream: {error}\n")
-        return 2
+        return _failed(error, 2)
     return 0
+
+
+def _failed(error: Exception, code: int) -> int:
+    """Say on one line what is wrong."""
+    echo(f"riskstream: {escaped(' '.join(str(error).splitlines()))}", err=True)
+    return code

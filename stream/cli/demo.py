@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import json
+from typing import Annotated, Any
 
 import typer
 
 from features.core.errors import ConfigurationError
+from stream.telemetry.terminal import echo
 
 
 def register(app: typer.Typer) -> None:
@@ -34,7 +36,14 @@ def demo(
     on purpose), `alerts`, `precision` and `recall` of the fraud alerts, `latency_ms` from an event's Kafka timestamp
     to its decision being read. Ends with 1 when an event was neither scored nor dead-lettered.
     """
-    import json
+    figures = _figures(seconds, rate, seed, screen=not json_output)
+    if json_output:
+        echo(json.dumps(figures))
+    if figures["produced"] != figures["scored"] + figures["dead_lettered"]:
+        raise typer.Exit(1)
+
+
+def _figures(seconds: float | None, rate: float, seed: int, *, screen: bool) -> dict[str, Any]:
     from importlib.util import find_spec
 
     from rich.console import Console
@@ -43,9 +52,5 @@ def demo(
 
     if find_spec("sklearn") is None or find_spec("skl2onnx") is None:
         raise ConfigurationError("the demo trains its models: pip install 'riskstream[demo]'")
-    options = Options(seconds=seconds, rate=rate, seed=seed, screen=not json_output)
-    figures = run_demo(options, Console(stderr=json_output))
-    if json_output:
-        typer.echo(json.dumps(figures))
-    if figures["produced"] != figures["scored"] + figures["dead_lettered"]:
-        raise typer.Exit(1)
+    options = Options(seconds=seconds, rate=rate, seed=seed, screen=screen)
+    return run_demo(options, Console(stderr=not screen))

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from stream.cli.options import SETTINGS, ConfigFile, InputFiles, Json, ProfileFiles, pairs, takes
+from stream.telemetry.terminal import echo, escaped
 
 if TYPE_CHECKING:
     from features.definitions.plan import Plan
     from features.definitions.spec import Definitions
     from features.profiles.joins import FrameProfiles
 
-Config = Annotated[Path, typer.Option("--config", help="Settings file; names the definitions.")]
-File = Annotated[
+DefinitionsFile = Annotated[
     Path | None, typer.Option("--definitions", help="Definitions file, instead of the settings' one.")
 ]
 
@@ -28,9 +31,9 @@ def register(app: typer.Typer) -> None:
 
 
 def list_features(
-    config: Config = Path("riskstream.toml"),
-    definitions: File = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    config: ConfigFile = SETTINGS,
+    definitions: DefinitionsFile = None,
+    as_json: Json = False,
 ) -> None:
     """List all features with their definitions, in the order of the model's matrix."""
     import json
@@ -41,42 +44,44 @@ def list_features(
     plan = _plan(config, definitions)
     lines = feature_lines(plan)
     if as_json:
-        typer.echo(json.dumps({"fingerprint": plan.fingerprint, "features": [asdict(one) for one in lines]}))
+        echo(json.dumps({"fingerprint": plan.fingerprint, "features": [asdict(line) for line in lines]}))
         return
     width = max((len(line.name) for line in lines), default=0)
     source = None
     for line in lines:
         if line.source != source:
-            typer.echo(f"{line.source}:")
+            echo(f"{escaped(line.source)}:")
             source = line.source
         kind = f"{line.kind}, text" if line.text else line.kind
-        typer.echo(f"  {line.name:<{width}}  {kind:<13} {' '.join(line.definition.split())}")
-    typer.echo(f"{len(lines)} features, fingerprint {plan.fingerprint}")
+        echo(f"  {line.name:<{width}}  {kind:<13} {' '.join(line.definition.split())}")
+    echo(f"{len(lines)} features, fingerprint {plan.fingerprint}")
 
 
 def explain_feature(
     name: Annotated[str, typer.Argument(help="Name of a feature.")],
-    config: Config = Path("riskstream.toml"),
-    definitions: File = None,
+    config: ConfigFile = SETTINGS,
+    definitions: DefinitionsFile = None,
 ) -> None:
     """Explain one feature: its definition, window edges, source, and a worked example."""
     from features.definitions.explain import explain
 
-    typer.echo(explain(_plan(config, definitions), name))
+    echo(explain(_plan(config, definitions), name))
 
 
-def materialize(
-    inputs: Annotated[
-        list[str], typer.Option("--input", help="SOURCE=FILE, Parquet or CSV in order of time; repeat.")
-    ],
-    output: Annotated[Path, typer.Option("--output", help="Parquet file to write.")],
-    config: Config = Path("riskstream.toml"),
-    definitions: File = None,
-    source: Annotated[str | None, typer.Option(help="Scored source, where several are given.")] = None,
-    profiles: Annotated[
-        list[str] | None, typer.Option("--profile", help="PROFILE=FILE, Parquet or CSV; repeat.")
-    ] = None,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class MaterializeOptions:
+    """Options of `riskstream features materialize`."""
+
+    inputs: InputFiles
+    output: Annotated[Path, typer.Option("--output", help="Parquet file to write.")]
+    config: ConfigFile = SETTINGS
+    definitions: DefinitionsFile = None
+    source: Annotated[str | None, typer.Option(help="Scored source, where several are given.")] = None
+    profiles: ProfileFiles = None
+
+
+@takes(MaterializeOptions)
+def materialize(options: MaterializeOptions) -> None:
     """Compute the features of recorded events, as each event would have seen them.
 
     The same engine as live scoring, over files that may be larger than memory. Sources are merged by event
@@ -88,16 +93,16 @@ def materialize(
     from features.offline.materialize import run
     from stream.telemetry.progress_bar import progress_bar
 
-    declared = _definitions(config, definitions)
-    files = _pairs(inputs, "--input")
-    joined = _profiles(declared, _pairs(profiles or [], "--profile"))
+    definitions = _definitions(options.config, options.definitions)
+    files = pairs(options.inputs, "--input")
+    profiles = _profiles(definitions, pairs(options.profiles or [], "--profile"))
     started = time.perf_counter()
     with progress_bar("events") as advance:
-        written = run(declared, files, output, advance, source=source, profiles=joined)
+        written = run(definitions, files, options.output, advance, source=options.source, profiles=profiles)
     seconds = time.perf_counter() - started
     rate = written.read / seconds if seconds else 0.0
-    typer.echo(f"{written.read:,} events in {seconds:.1f} s, {rate:,.0f} events/s")
-    typer.echo(f"{written.rows:,} rows in {written.path}")
+    echo(f"{written.read:,} events in {seconds:.1f} s, {rate:,.0f} events/s")
+    echo(f"{written.rows:,} rows in {escaped(written.path)}")
 
 
 def _definitions(config: Path, file: Path | None) -> Definitions:
@@ -126,20 +131,3 @@ def _profiles(definitions: Definitions, files: dict[str, str]) -> FrameProfiles 
     return FrameProfiles(
         compile_plan(definitions), {name: scan(path).collect() for name, path in files.items()}
     )
-
-
-def _pairs(texts: list[str], option: str) -> dict[str, str]:
-    """`NAME=FILE` options by name; each file is there."""
-    from features.core.errors import ConfigurationError
-
-    pairs: dict[str, str] = {}
-    for text in texts:
-        name, equals, path = text.partition("=")
-        if not name or not equals or not path:
-            raise ConfigurationError(f"{option} {text}: expected NAME=FILE")
-        if name in pairs:
-            raise ConfigurationError(f"{option} {text}: `{name}` is given twice")
-        if not any(mark in path for mark in "*?[") and not Path(path).is_file():
-            raise ConfigurationError(f"{option} {text}: file `{path}` does not exist")
-        pairs[name] = path
-    return pairs

@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from features.core.errors import ConfigurationError
+from stream.cli.options import SETTINGS, ConfigFile
+from stream.telemetry.terminal import echo, escaped
+
 if TYPE_CHECKING:
     from models.bundles.registry import Registry
     from stream.settings.config import Config
 
-Settings = Annotated[Path, typer.Option("--config", "-c", help="Settings of the project.")]
 Reference = Annotated[str, typer.Argument(help="NAME@ALIAS or NAME@VERSION.")]
 Alias = Annotated[str, typer.Option(help="The alias to switch.")]
 Key = Annotated[str | None, typer.Option("--key", help="Private key: a PEM file, or env:NAME.")]
-_DEFAULT = Path("riskstream.toml")
 
 models = typer.Typer(
     name="model", no_args_is_help=True, help="Versions of models, and which one is champion."
@@ -28,10 +30,11 @@ def register(app: typer.Typer) -> None:
 
 
 @models.command("list")
-def list_models(config: Settings = _DEFAULT) -> None:
+def list_models(config: ConfigFile = SETTINGS) -> None:
     """List models, their versions and aliases."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from models.bundles import bundle
 
@@ -40,16 +43,17 @@ def list_models(config: Settings = _DEFAULT) -> None:
     for name in registry.names():
         current = registry.aliases(name).current()
         for version in registry.versions(name):
-            found = bundle.describe(registry.path(name, version))
-            aliases = ", ".join(alias for alias, meant in sorted(current.items()) if meant == version)
-            measured = found.metrics.get("roc_auc")
+            manifest = bundle.describe(registry.path(name, version))
+            aliases = ", ".join(alias for alias, target in sorted(current.items()) if target == version)
+            measured = manifest.metrics.get("roc_auc")
             auc = "" if measured is None else f"{measured:.3f}"
-            table.add_row(name, version, aliases, found.algorithm, auc, found.plan)
+            cells = (name, version, aliases, manifest.algorithm, auc, manifest.plan)
+            table.add_row(*(Text(escaped(cell)) for cell in cells))
     Console().print(table)
 
 
 @models.command()
-def show(reference: Reference, config: Settings = _DEFAULT) -> None:
+def show(reference: Reference, config: ConfigFile = SETTINGS) -> None:
     """Print a bundle's manifest and who its alias was before."""
     import msgspec
 
@@ -57,40 +61,40 @@ def show(reference: Reference, config: Settings = _DEFAULT) -> None:
     from models.core import manifest
 
     registry = _registry(_load(config))
-    found = registry.resolve(reference)
-    typer.echo(manifest.encode(bundle.describe(found.path)).decode(), nl=False)
-    for change in registry.aliases(found.name).history[-10:]:
-        typer.echo(msgspec.json.encode(change).decode(), err=True)
+    resolved = registry.resolve(reference)
+    echo(manifest.encode(bundle.describe(resolved.path)).decode().removesuffix("\n"))
+    for change in registry.aliases(resolved.name).history[-10:]:
+        echo(msgspec.json.encode(change).decode(), err=True)
 
 
 @models.command()
-def verify(reference: Reference, config: Settings = _DEFAULT) -> None:
+def verify(reference: Reference, config: ConfigFile = SETTINGS) -> None:
     """Check a bundle as a worker does: signature, files, plan, inputs, golden rows. Ends with 1 if refused."""
     from models.core.errors import BundleRefused
 
     try:
-        typer.echo(_verified(_load(config), reference))
+        echo(_verified(_load(config), reference))
     except BundleRefused as refused:
-        typer.echo(str(refused), err=True)
+        echo(escaped(refused), err=True)
         raise typer.Exit(1) from refused
 
 
 @models.command()
-def promote(reference: Reference, alias: Alias = "champion", config: Settings = _DEFAULT) -> None:
+def promote(reference: Reference, alias: Alias = "champion", config: ConfigFile = SETTINGS) -> None:
     """Verify a version and let the alias mean it; running workers swap between two batches."""
     loaded = _load(config)
-    typer.echo(_verified(loaded, reference))
+    echo(_verified(loaded, reference))
     registry = _registry(loaded)
-    found = registry.resolve(reference)
-    registry.promote(found.name, found.version, alias)
-    typer.echo(f"{found.name}@{alias} is {found.version}")
+    resolved = registry.resolve(reference)
+    registry.promote(resolved.name, resolved.version, alias)
+    echo(f"{resolved.name}@{alias} is {resolved.version}")
 
 
 @models.command()
 def rollback(
     name: Annotated[str, typer.Argument(help="The model.")],
     alias: Alias = "champion",
-    config: Settings = _DEFAULT,
+    config: ConfigFile = SETTINGS,
 ) -> None:
     """Verify the version before the last promotion, and let the alias mean it again."""
     from models.core.errors import BundleRefused
@@ -100,10 +104,10 @@ def rollback(
     try:
         _verified(loaded, f"{name}@{registry.previous(name, alias)}")
     except BundleRefused as refused:
-        typer.echo(f"{name}@{alias} stays as it is: {refused}", err=True)
+        echo(f"{escaped(f'{name}@{alias} stays as it is: {refused}')}", err=True)
         raise typer.Exit(1) from refused
     version = registry.rollback(name, alias).current()[alias]
-    typer.echo(f"{name}@{alias} is {version}")
+    echo(f"{name}@{alias} is {version}")
 
 
 @models.command("import")
@@ -113,7 +117,7 @@ def import_model(
         Path, typer.Option("--signature", help="TOML file declaring inputs and baselines.")
     ],
     key: Key = None,
-    config: Settings = _DEFAULT,
+    config: ConfigFile = SETTINGS,
 ) -> None:
     """Make a bundle of any ONNX file and register it."""
     from models.bundles import bundle, signing
@@ -122,26 +126,26 @@ def import_model(
 
     loaded = _load(config)
     contents = import_onnx(file.read_bytes(), read_declaration(str(declaration)), make_plan(loaded))
-    _, made, _ = bundle.assemble(contents, str(file))
-    path = _registry(loaded).path(made.name, made.version)
+    _, manifest, _ = bundle.assemble(contents, str(file))
+    path = _registry(loaded).path(manifest.name, manifest.version)
     private = None if key is None else signing.private_key(signing.read_key(key), key)
     bundle.write(path, contents, key=private)
-    typer.echo(f"{made.name}@{made.version}")
+    echo(f"{manifest.name}@{manifest.version}")
 
 
 @models.command()
 def sign(
     reference: Reference,
     key: Annotated[str, typer.Option("--key", help="Private key: a PEM file, or env:NAME.")],
-    config: Settings = _DEFAULT,
+    config: ConfigFile = SETTINGS,
 ) -> None:
     """Sign a registered version."""
     from models.bundles import bundle, signing
 
-    found = _registry(_load(config)).resolve(reference)
+    resolved = _registry(_load(config)).resolve(reference)
     private = signing.private_key(signing.read_key(key), key)
-    bundle.sign(found.path, private)
-    typer.echo(f"{found.name}@{found.version} signed by {signing.key_id(private.public_key())}")
+    bundle.sign(resolved.path, private)
+    echo(f"{resolved.name}@{resolved.version} signed by {signing.key_id(private.public_key())}")
 
 
 @models.command()
@@ -151,7 +155,6 @@ def keygen(
     """Make a key pair for signing. Keep the private key out of the registry."""
     import os
 
-    from features.core.errors import ConfigurationError
     from models.bundles import signing
 
     private, public = signing.new_key()
@@ -165,7 +168,7 @@ def keygen(
     with os.fdopen(handle, "w") as out:
         out.write(private)
     public_file.write_text(public)
-    typer.echo(f"{secret_file} {public_file} {signing.key_id(signing.public_key(public, name))}")
+    echo(f"{secret_file} {public_file} {signing.key_id(signing.public_key(public, name))}")
 
 
 def _load(path: Path) -> Config:

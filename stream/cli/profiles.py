@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from features.core.errors import ConfigurationError
+from stream.cli.options import SETTINGS, ConfigFile, Json
+from stream.telemetry.terminal import echo, escaped
 
 if TYPE_CHECKING:
     from features.definitions.plan import Plan
     from features.definitions.spec import Profile
     from features.profiles.loader import Loaded
     from stream.settings.config import Config
+
+ProfileFile = Annotated[
+    Path | None, typer.Option("--file", help="CSV or Parquet file, instead of the settings' one.")
+]
+Restart = Annotated[bool, typer.Option("--restart", help="Do not go on where a load stopped.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -30,12 +38,10 @@ def load_profiles(
     names: Annotated[
         list[str] | None, typer.Argument(help="Profiles to load; default: all with a file.")
     ] = None,
-    config: Annotated[Path, typer.Option("--config", help="Settings file.")] = Path("riskstream.toml"),
-    file: Annotated[
-        Path | None, typer.Option(help="CSV or Parquet file, instead of the settings' one.")
-    ] = None,
-    restart: Annotated[bool, typer.Option("--restart", help="Do not go on where a load stopped.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    config: ConfigFile = SETTINGS,
+    file: ProfileFile = None,
+    restart: Restart = False,
+    as_json: Json = False,
 ) -> None:
     """Load profiles from Parquet or CSV into Redis.
 
@@ -50,14 +56,11 @@ def load_profiles(
     settings = load(config)
     plan = make_plan(settings)
     files = _files(settings, plan, names or [], file)
-    store = make_store(settings)
     results = {}
-    try:
+    with closing(make_store(settings)) as store:
         for profile, path in files:
             with progress_bar(profile.name) as advance:
                 results[profile.name] = load_profile(plan, profile, path, store, advance, restart=restart)
-    finally:
-        store.close()
     _print(results, as_json)
     if any(result.rejected for result in results.values()):
         raise typer.Exit(1)
@@ -88,13 +91,13 @@ def _files(settings: Config, plan: Plan, names: list[str], file: Path | None) ->
 def _print(results: Mapping[str, Loaded], as_json: bool) -> None:
     if as_json:
         rows = {
-            name: {"read": one.read, "written": one.written, "rejected": dict(one.rejected)}
-            for name, one in results.items()
+            name: {"read": loaded.read, "written": loaded.written, "rejected": dict(loaded.rejected)}
+            for name, loaded in results.items()
         }
-        typer.echo(json.dumps(rows))
+        echo(json.dumps(rows))
         return
     for name, result in results.items():
         resumed = f" (went on after {result.resumed:,})" if result.resumed else ""
-        typer.echo(f"{name}: {result.read:,} rows read{resumed}, {result.written:,} written")
+        echo(f"{name}: {result.read:,} rows read{resumed}, {result.written:,} written")
         for reason, count in result.rejected.most_common():
-            typer.echo(f"  {count:,} rejected: {reason}")
+            echo(f"  {count:,} rejected: {escaped(reason)}")

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from contextlib import closing
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from stream.cli.options import SETTINGS, ConfigFile, Yes
+from stream.telemetry.terminal import echo, escaped
+
 if TYPE_CHECKING:
     from features.store.base import Mark, Partition
     from stream.settings.config import Config
-
-ConfigOption = Annotated[Path, typer.Option(help="Settings of the project.")]
-YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -28,7 +28,7 @@ def register(app: typer.Typer) -> None:
 def show(
     entity: Annotated[str, typer.Argument(help="Name of the entity, such as card.")],
     key: Annotated[str, typer.Argument(help="Its key; parts of a composite key are joined with |.")],
-    config: ConfigOption = Path("riskstream.toml"),
+    config: ConfigFile = SETTINGS,
 ) -> None:
     """Show the slices of one entity: partition, stamp, bytes, and how far its shard's mark is.
 
@@ -39,24 +39,21 @@ def show(
     from stream.settings.config import load
 
     settings = load(config)
-    known = {one.name for one in make_plan(settings).definitions.entities}
+    known = {declared.name for declared in make_plan(settings).definitions.entities}
     if entity not in known:
         raise typer.BadParameter(f"no such entity; known: {', '.join(sorted(known))}")
-    store = make_store(settings)
-    try:
-        shard, found = slices_of(store, settings.worker.shards, entity, key)
-    finally:
-        store.close()
-    for one in found:
-        mark = "no mark" if one.mark is None else f"mark {one.mark.offset} {_age(one.mark)}"
-        name = f"{one.partition.source}[{one.partition.number}]"
-        typer.echo(f"{name}: events below {one.stamp}, {one.size} bytes; shard {shard}: {mark}")
-    if not found:
-        typer.echo(f"no state of this {entity} (shard {shard})")
+    with closing(make_store(settings)) as store:
+        shard, slices = slices_of(store, settings.worker.shards, entity, key)
+    for row in slices:
+        mark = "no mark" if row.mark is None else f"mark {row.mark.offset} {_age(row.mark)}"
+        name = f"{row.partition.source}[{row.partition.number}]"
+        echo(f"{name}: events below {row.stamp}, {row.size} bytes; shard {shard}: {mark}")
+    if not slices:
+        echo(f"no state of this {entity} (shard {shard})")
         raise typer.Exit(1)
 
 
-def verify(config: ConfigOption = Path("riskstream.toml")) -> None:
+def verify(config: ConfigFile = SETTINGS) -> None:
     """Check all state: marks against committed offsets, slices against marks, keys against shards.
 
     Reads every slice; safe beside running workers. Ends with 1 when something does not hold.
@@ -66,14 +63,11 @@ def verify(config: ConfigOption = Path("riskstream.toml")) -> None:
     from stream.settings.config import load
 
     settings = load(config)
-    store = make_store(settings)
-    try:
+    with closing(make_store(settings)) as store:
         report = check(store, _committed(settings))
-    finally:
-        store.close()
     for problem in report.problems[:20]:
-        typer.echo(problem)
-    typer.echo(
+        echo(escaped(problem))
+    echo(
         f"{report.entities} entities, {report.slices} slices, {report.bytes} bytes, "
         f"{len(report.problems)} problems"
     )
@@ -82,14 +76,14 @@ def verify(config: ConfigOption = Path("riskstream.toml")) -> None:
 
 
 def rebuild(
-    config: ConfigOption = Path("riskstream.toml"),
+    config: ConfigFile = SETTINGS,
     accept_loss: Annotated[
         bool,
         typer.Option(
             "--accept-loss", help="Keep state; go on without the events that the log no longer holds."
         ),
     ] = False,
-    yes: YesOption = False,
+    yes: Yes = False,
 ) -> None:
     """Delete slices and marks, so that workers rebuild them from the log, muted.
 
@@ -100,22 +94,19 @@ def rebuild(
     from stream.settings.config import load
 
     settings = load(config)
-    store = make_store(settings)
-    try:
-        if accept_loss:
-            count = _raise_marks(settings, yes)
-            typer.echo(f"raised {count} marks to the start of the log")
-            return
+    if accept_loss:
+        count = _raise_marks(settings, yes)
+        echo(f"raised {count} marks to the start of the log")
+        return
+    with closing(make_store(settings)) as store:
         manifest = store.manifest()
         _confirm(yes, "Delete state and have it rebuilt from the log?")
-        typer.echo(f"deleted {store.drop()} keys; workers rebuild them")
+        echo(f"deleted {store.drop()} keys; workers rebuild them")
         if manifest is not None:
             store.open(manifest)
-    finally:
-        store.close()
 
 
-def drop(config: ConfigOption = Path("riskstream.toml"), yes: YesOption = False) -> None:
+def drop(config: ConfigFile = SETTINGS, yes: Yes = False) -> None:
     """Delete everything of this namespace but profiles. Stop its workers first.
 
     A worker that starts afterwards rebuilds state from where its group began.
@@ -123,12 +114,9 @@ def drop(config: ConfigOption = Path("riskstream.toml"), yes: YesOption = False)
     from stream.project.build import make_store
     from stream.settings.config import load
 
-    store = make_store(load(config))
-    try:
+    with closing(make_store(load(config))) as store:
         _confirm(yes, "Delete all state of this namespace?")
-        typer.echo(f"deleted {store.drop()} keys")
-    finally:
-        store.close()
+        echo(f"deleted {store.drop()} keys")
 
 
 def _confirm(yes: bool, question: str) -> None:
@@ -160,18 +148,15 @@ def _raise_marks(config: Config, yes: bool) -> int:
 
     with GroupOffsets(config, make_plan(config)) as offsets:
         starts = offsets.log_starts()
-    store = make_store(config)
     now = time.time_ns() // 1_000_000
-    flushes = [
-        Flush(partition, shard, found, start, found, now)
-        for shard, marks in enumerate(store.marks())
-        for partition, start in starts.items()
-        if (found := marks[partition].offset if partition in marks else 0) < start
-    ]
-    try:
+    with closing(make_store(config)) as store:
+        flushes = [
+            Flush(partition, shard, offset, start, offset, now)
+            for shard, marks in enumerate(store.marks())
+            for partition, start in starts.items()
+            if (offset := marks[partition].offset if partition in marks else 0) < start
+        ]
         if flushes:
             _confirm(yes, f"Give up the events below the start of the log for {len(flushes)} marks?")
             store.flush(flushes)
-    finally:
-        store.close()
     return len(flushes)

@@ -60,6 +60,14 @@ def missing_topics(config: Config, plan: Plan, brokers: Brokers, partitions: int
     return [topic for topic in wanted if topic.name not in known]
 
 
+def create_missing_topics(config: Config, partitions: int) -> list[Topic]:
+    """Create the topics that `missing_topics` names, with so many partitions, and return them."""
+    brokers = Brokers(config.kafka)
+    topics = missing_topics(config, build.make_plan(config), brokers, partitions)
+    brokers.create(topics)
+    return topics
+
+
 def _try(name: str, look: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
     try:
         yield from look()
