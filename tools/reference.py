@@ -27,7 +27,7 @@ from stream.codecs import contracts  # noqa: E402
 from stream.codecs.shape import Shape  # noqa: E402
 from stream.project import build  # noqa: E402
 from stream.settings import config  # noqa: E402
-from stream.settings.service import ApiSettings  # noqa: E402
+from stream.settings.tables import Settings  # noqa: E402
 from stream.telemetry.metrics import Metrics  # noqa: E402
 
 NOTE = "<!-- Written by tools/reference.py from the code. Change the code, then run it again. -->"
@@ -75,14 +75,16 @@ def settings_page() -> str:
         '"sasl.password_file" = "kafka-password"   # any property ending in _file is read from that file\n'
         '"ssl.ca.location" = "/etc/ssl/kafka-ca.pem"\n```',
     ]
-    for field in msgspec.structs.fields(config.Settings):
+    for field in msgspec.structs.fields(Settings):
         struct = struct_within(field.type)
         if struct is None:
             continue
         title = f"[{field.name}.NAME]" if "dict" in str(field.type) else f"[{field.name}]"
         lines += section(title, struct, 2)
-    lines += section("[api]", ApiSettings, 2)
-    lines += ["## [train]", "Read by `riskstream train`: see its page."]
+    lines += [
+        "## [train]",
+        "What to train, as in `train.toml`; `riskstream train --config riskstream.toml` reads it here.",
+    ]
     return "\n\n".join(lines) + "\n"
 
 

@@ -13,6 +13,7 @@ import difflib
 import inspect
 import os
 import re
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,8 +21,10 @@ from typing import Any, TypeVar
 import msgspec
 
 from features.core.errors import ConfigurationError
+from features.core.files import read_text
 
 _VARIABLE = re.compile(r"\$(\$?)\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+_LINE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 _AT = re.compile(r" - at `\$\.?([^`]*)`$")
 _WORDS = {
     "int": "a whole number",
@@ -36,41 +39,43 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 def read_toml(path: Path) -> dict[str, Any]:
     """The file's tables, environment variables filled in."""
-    try:
-        text = path.read_text("utf-8")
-    except FileNotFoundError:
-        fix = "name the settings file by --config, or make a project with `riskstream init DIR`"
-        raise ConfigurationError(f"{path}: there is no such file; {fix}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path}: cannot be read: {error}") from None
-    try:
-        tables: dict[str, Any] = msgspec.toml.decode(text)
-    except msgspec.DecodeError as error:
-        raise ConfigurationError(f"{path}: not TOML: {error}") from None
-    filled: dict[str, Any] = _filled(tables, path, "")
+    filled: dict[str, Any] = _filled(parse_toml(read_text(path), path), path, "")
     return filled
 
 
-def convert(tables: Mapping[str, Any], kind: type[T], path: Path, place: str = "") -> T:
+def parse_toml(text: str, path: str | Path) -> dict[str, Any]:
+    """The tables of a text as they stand; ConfigurationError names file and line. `path` is for messages."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        message = str(error)
+        at = _LINE.search(message)
+        line = at[1] if at and at[1] else text.rstrip().count("\n") + 1
+        raise ConfigurationError(f"{path}:{line}: not TOML: {_LINE.sub('', message)}") from None
+    except RecursionError:
+        raise ConfigurationError(f"{path}: not TOML: nested too deeply") from None
+
+
+def convert(tables: Mapping[str, Any], kind: type[T], path: Path, table: str = "") -> T:
     """Typed settings of one table; unknown names and wrong types are errors that say where.
 
-    `place` is the table's own name, such as `api`, used in messages.
+    `table` is the table's own name, such as `api`, used in messages.
     """
-    prefix = f"{place}." if place else ""
+    prefix = f"{table}." if table else ""
     _check_names(tables, kind, path, prefix)
     try:
         return msgspec.convert(tables, kind, strict=False)
     except msgspec.ValidationError as error:
-        raise ConfigurationError(_said(str(error), path, prefix) + _choices(str(error), kind)) from None
+        raise ConfigurationError(_message(str(error), path, prefix) + _choices(str(error), kind)) from None
 
 
 def read_secret(path: Path, setting: str, name: str) -> str:
-    """A secret from a file, its last newline cut."""
+    """A secret from a file, the line ends after it cut."""
     file = path.parent / Path(name).expanduser()
     try:
-        return file.read_text().rstrip("\r\n")
-    except OSError as error:
-        raise ConfigurationError(f"{path}: {setting}: cannot read {file}: {error.strerror}") from None
+        return read_text(file).rstrip("\r\n")
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path}: {setting}: {error}") from None
 
 
 def _choices(message: str, kind: Any) -> str:
@@ -85,22 +90,22 @@ def _choices(message: str, kind: Any) -> str:
     return f"; one of {', '.join(map(str, getattr(kind, '__args__', ())))}"
 
 
-def _filled(value: Any, path: Path, place: str) -> Any:
+def _filled(value: Any, path: Path, setting: str) -> Any:
     if isinstance(value, dict):
-        return {name: _filled(item, path, f"{place}.{name}".lstrip(".")) for name, item in value.items()}
+        return {name: _filled(item, path, f"{setting}.{name}".lstrip(".")) for name, item in value.items()}
     if isinstance(value, list):
-        return [_filled(item, path, f"{place}[{index}]") for index, item in enumerate(value)]
+        return [_filled(item, path, f"{setting}[{index}]") for index, item in enumerate(value)]
     if not isinstance(value, str):
         return value
 
-    def fill(found: re.Match[str]) -> str:
-        name, fallback = found.group(2), found.group(3)
-        if found.group(1):
-            return found.group(0)[1:]
+    def fill(match: re.Match[str]) -> str:
+        name, fallback = match.group(2), match.group(3)
+        if match.group(1):
+            return match.group(0)[1:]
         filled: str | None = os.environ.get(name, fallback)
         if filled is None:
             fix = f"export {name}, or write ${{{name}:-a default}}"
-            raise ConfigurationError(f"{path}: {place}: the environment has no {name}; {fix}")
+            raise ConfigurationError(f"{path}: {setting}: the environment has no {name}; {fix}")
         return filled
 
     return _VARIABLE.sub(fill, value)
@@ -131,11 +136,8 @@ def _struct_within(kind: Any) -> type[Any] | None:
     """The Struct in a type such as `S`, `S | None`, `dict[str, S]` or `Annotated[S, ...]`."""
     if inspect.isclass(kind) and issubclass(kind, msgspec.Struct):
         return kind
-    for part in getattr(kind, "__args__", ()):
-        found = _struct_within(part)
-        if found is not None:
-            return found
-    return None
+    inner = (_struct_within(argument) for argument in getattr(kind, "__args__", ()))
+    return next((struct for struct in inner if struct is not None), None)
 
 
 def _is_mapping(kind: Any) -> bool:
@@ -144,14 +146,14 @@ def _is_mapping(kind: Any) -> bool:
     return hasattr(kind, "__metadata__") and _is_mapping(kind.__origin__)
 
 
-def _said(message: str, path: Path, prefix: str) -> str:
+def _message(message: str, path: Path, prefix: str) -> str:
     """msgspec's message in the words of a settings file."""
     at = _AT.search(message)
-    place = (prefix + at[1]) if at else prefix.rstrip(".")
+    setting = (prefix + at[1]) if at else prefix.rstrip(".")
     text = _AT.sub("", message)
     if text.startswith("Object missing required field"):
         missing = text.split("`")[1]
-        return f"{path}: `{f'{place}.{missing}'.lstrip('.')}` is missing; it has no default"
+        return f"{path}: `{f'{setting}.{missing}'.lstrip('.')}` is missing; it has no default"
     for name, word in _WORDS.items():
         text = text.replace(f"`{name} | null`", word).replace(f"`{name}`", word)
-    return f"{path}: {place}: {text[0].lower()}{text[1:].replace('`', '')}"
+    return f"{path}: {setting}: {text[0].lower()}{text[1:].replace('`', '')}"

@@ -94,10 +94,9 @@ def revoke(
 def _file(config: Path) -> KeyFile:
     from stream.service.access.keys import KeyFile
     from stream.settings.config import load
-    from stream.settings.service import api_settings
 
     settings = load(config)
-    name = api_settings(settings).keys_file
+    name = settings.api.keys_file
     if not name:
         raise ConfigurationError(f"{settings.path}: api.keys_file is empty; name a file")
     return KeyFile(Path(settings.resolve(name)))

@@ -45,9 +45,10 @@ def train(
     settings and seed give the same bundle. No alias is moved: `riskstream model promote` does that.
     """
     from models.bundles import bundle
-    from models.training.settings import choose_model, load_settings
+    from models.training.settings import choose_model
+    from stream.settings.training import load_training
 
-    settings = load_settings(config)
+    settings = load_training(config)
     choose_model(settings, model)
     path = _train(config, settings, model, registry or _registry(settings, config), key)
     for name, value in bundle.describe(path).metrics.items():
@@ -108,9 +109,9 @@ def evaluate(options: EvaluateOptions) -> None:
     from models.bundles import bundle as bundles
     from models.bundles.signing import trust
     from models.training.evaluation.report import render_report
-    from models.training.settings import load_settings
+    from stream.settings.training import load_training
 
-    settings = load_settings(options.config)
+    settings = load_training(options.config)
     path = _bundle_path(options, settings)
     manifest = bundles.describe(path)
     trusted = trust(options.trusted or [], allow_unsigned=() if options.trusted else (manifest.name,))

@@ -12,7 +12,9 @@ from features.core.errors import RiskstreamError
 from features.definitions.plan import Plan
 from stream.kafka.client.brokers import OLDEST_CLIENT, Brokers, Topic, client_version
 from stream.project import build
+from stream.settings.checks import check_tls
 from stream.settings.config import Config
+from stream.settings.training import check_training
 
 _LIBRARIES = ("riskstream", "confluent-kafka", "redis", "numpy", "numba", "polars", "onnxruntime", "msgspec")
 # A dead letter is an event and some headers more.
@@ -37,7 +39,7 @@ class Finding:
 def examine(config: Config) -> Iterator[Finding]:
     """Findings in the order in which one would mend them; later ones are left out where they would only follow."""
     yield Finding("versions", ", ".join(_versions()))
-    yield Finding("settings", str(config.path))
+    yield from _try("settings", lambda: [_settings(config)])
     plans: list[Plan] = []
     yield from _try("definitions", lambda: _definitions(config, plans))
     if plans:
@@ -73,6 +75,12 @@ def _try(name: str, look: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
         yield from look()
     except RiskstreamError as error:
         yield Finding(name, str(error), "see the message")
+
+
+def _settings(config: Config) -> Finding:
+    check_training(config)
+    check_tls(config, config.api)
+    return Finding("settings", str(config.path))
 
 
 def _versions() -> Iterator[str]:

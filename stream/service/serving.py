@@ -27,17 +27,17 @@ from stream.service.scoring.event_scorer import EventScorer
 from stream.service.scoring.row_scorer import RowScorer, is_short
 from stream.service.served import ServedModels
 from stream.service.service import Service
+from stream.settings.checks import check_insecure, check_tls
 from stream.settings.config import Config, load
-from stream.settings.service import ApiSettings, api_settings, check_insecure, check_tls
+from stream.settings.service import ApiSettings
 from stream.telemetry.metrics import Metrics
 
 
 def run_api(config_file: Path, *, host: str | None, port: int | None, insecure: bool) -> int:
     """Serve until a signal; returns the exit code."""
     config = load(config_file)
-    settings = api_settings(config)
     settings = msgspec.structs.replace(
-        settings, host=host or settings.host, port=settings.port if port is None else port
+        config.api, host=host or config.api.host, port=config.api.port if port is None else port
     )
     check_tls(config, settings)
     app = make_app(config, settings, insecure=insecure)

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import ipaddress
-import ssl
+from pathlib import Path
 from typing import Annotated
 
-import msgspec
 from msgspec import Meta, Struct
 
 from features.core.errors import ConfigurationError
-from stream.settings.config import Config
 
 Positive = Annotated[int, Meta(ge=1)]
 
 
-class ApiSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ApiSettings(Struct, frozen=True, kw_only=True):
     """How the HTTP service runs.
 
     host: Address to listen on.
@@ -52,42 +49,9 @@ class ApiSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     decisions_kept: Positive = 100_000
 
 
-def api_settings(config: Config) -> ApiSettings:
-    """The settings of a project; ConfigurationError names the setting and the fix."""
-    try:
-        settings = msgspec.convert(config.api, ApiSettings)
-    except msgspec.ValidationError as error:
-        raise ConfigurationError(f"{config.path}: [api] {error}") from error
+def check_api(settings: ApiSettings, file: Path) -> None:
+    """What one setting of the table asks of another; ConfigurationError names both."""
     if settings.jwks_file and not (settings.jwt_issuer and settings.jwt_audience):
-        raise ConfigurationError(
-            f"{config.path}: api.jwks_file needs api.jwt_issuer and api.jwt_audience too"
-        )
+        raise ConfigurationError(f"{file}: api.jwks_file needs api.jwt_issuer and api.jwt_audience too")
     if bool(settings.tls_cert_file) != bool(settings.tls_key_file):
-        raise ConfigurationError(
-            f"{config.path}: api.tls_cert_file and api.tls_key_file go together; give both"
-        )
-    return settings
-
-
-def check_tls(config: Config, settings: ApiSettings) -> None:
-    """ConfigurationError unless certificate and key, where named, can be used together."""
-    if not settings.tls_cert_file:
-        return
-    cert, key = config.resolve(settings.tls_cert_file), config.resolve(settings.tls_key_file)
-    try:
-        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(cert, key)
-    except OSError as error:
-        said = error.strerror or str(error)
-        files = f"api.tls_cert_file {cert} and api.tls_key_file {key}"
-        raise ConfigurationError(f"{config.path}: {files}: {said}; give a certificate and its key") from error
-
-
-def check_insecure(host: str) -> None:
-    """Refuse to run without authentication anywhere but on a loopback address."""
-    try:
-        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
-        fix = "make keys with `riskstream api keys create`"
-        raise ConfigurationError(f"--insecure is only for a loopback address, not {host}: {fix}")
+        raise ConfigurationError(f"{file}: api.tls_cert_file and api.tls_key_file go together; give both")

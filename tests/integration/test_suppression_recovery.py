@@ -13,7 +13,7 @@ from features.core.errors import RetriableError
 from models.decision.policy import load_policy
 from stream.codecs.contracts import Alert
 from stream.kafka.readers.past_alerts import past_alerts
-from stream.settings.config import Kafka
+from stream.settings.tables import Kafka
 from tests.integration.test_hot_swap import Run
 from tests.models import small
 from tests.servers.process import wait_until

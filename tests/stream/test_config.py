@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from features.core.errors import ConfigurationError
+from stream.cli.app import run
 from stream.settings.config import load
+from stream.settings.training import load_training
 
 WRONG = {
     "[wrker]\nx = 1": "`wrker` is no setting; did you mean `worker`?",
@@ -19,12 +21,16 @@ WRONG = {
     "[redis]\nsentinel = {servce = 'm'}": "did you mean `redis.sentinel.service`?",
     "[redis]\ncluster = ['a:1']\nsentinel = {service = 'm', nodes = ['a:1']}": "exclude each other; keep one",
     "[redis]\npassword = '${RS_TEST_UNSET}'": "redis.password: the environment has no RS_TEST_UNSET; export",
-    "[redis]\npassword_file = 'nowhere'": "redis.password_file: cannot read",
-    "[kafka.properties]\n'sasl.password_file' = 'nowhere'": "kafka.properties.sasl.password_file: cannot read",
+    "[redis]\npassword_file = 'nowhere'": "redis.password_file: ",
+    "[kafka.properties]\n'sasl.password_file' = 'nowhere'": "kafka.properties.sasl.password_file: ",
     "[models]\nroutes = {transactions = 'fraud'}": "'fraud' names no version; write NAME@ALIAS",
     "[profiles.applicant]\nfiel = 'x'": "did you mean `profiles.applicant.file`?",
     "[topics]\nalerts = 'a'\ndead_letters = 'a'": "topics.dead_letters and topics.alerts are both 'a'",
-    "[project\n": "not TOML",
+    "[project\n": "riskstream.toml:1: not TOML",
+    "[api]\nprot = 8081": "`api.prot` is no setting; did you mean `api.port`?",
+    "[api]\nport = 'http'": "api.port: expected a whole number, got text",
+    "[api]\njwks_file = 'keys.json'": "api.jwks_file needs api.jwt_issuer and api.jwt_audience too",
+    "[api]\ntls_cert_file = 'cert.pem'": "api.tls_cert_file and api.tls_key_file go together",
 }
 
 
@@ -36,7 +42,7 @@ def test_a_mistake_names_setting_and_fix(tmp_path, text):
         load(file)
     assert str(file) in str(caught.value)
     assert WRONG[text] in str(caught.value)
-    assert "\n" not in str(caught.value) or "TOML" in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_no_file_at_all(tmp_path):
@@ -85,3 +91,17 @@ def test_secrets_are_not_shown(tmp_path):
         "[redis]\npassword = 'hush'\nurl = 'redis://u:hush@h:1/0'\n[kafka.properties]\n'sasl.password' = 'hush'"
     )
     assert "hush" not in repr(load(file))
+
+
+def test_doctor_reports_training_settings(tmp_path, capsys):
+    (tmp_path / "riskstream.toml").write_text("[train.data]\nlable = 'x'")
+    assert run(["doctor", "--config", str(tmp_path / "riskstream.toml")]) == 1
+    assert "`train.data.lable` is no setting; did you mean `train.data.label" in capsys.readouterr().out
+
+
+def test_train_reads_the_projects_table(tmp_path):
+    file = tmp_path / "riskstream.toml"
+    file.write_text("[train]\nreport = 'reports'\n[train.models.fraud]\nseed = 3\n[models]\nregistry = 'r'")
+    settings = load_training(file)
+    assert (settings.report, settings.models["fraud"].seed) == ("reports", 3)
+    load(file)

@@ -13,7 +13,7 @@ from confluent_kafka import KafkaException, libversion
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
 from features.core.errors import ConfigurationError
-from stream.settings.config import Kafka
+from stream.settings.tables import Kafka
 
 TIMEOUT_S = 10.0
 OLDEST_CLIENT = (2, 13, 2)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from features.core.errors import ConfigurationError
-from stream.settings.config import Kafka
+from stream.settings.tables import Kafka
 
 _WAIT_S = 30.0
 _Report = Callable[[KafkaError | None, Message], None]

@@ -10,7 +10,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from stream.codecs.alerts import Record
 from stream.kafka.client.producer import properties
-from stream.settings.config import Kafka
+from stream.settings.tables import Kafka
 
 _CLOSE_SECONDS = 5.0
 

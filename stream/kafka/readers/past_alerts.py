@@ -22,7 +22,8 @@ from models.decision.policy import Policy
 from stream.codecs.contracts import EventPlace, RankedReason, Times
 from stream.kafka.client.errors import sort
 from stream.scoring.scorer import Scorer
-from stream.settings.config import Config, Kafka
+from stream.settings.config import Config
+from stream.settings.tables import Kafka
 
 MOST = 20_000
 _PATIENCE = 30.0

@@ -22,7 +22,7 @@ from stream.kafka.client.consumer import Fetched
 from stream.kafka.worker.delivery import Outputs
 from stream.kafka.worker.journal import Journal
 from stream.scoring.scorer import Scorer
-from stream.settings.config import Topics
+from stream.settings.tables import Topics
 
 
 class Decoder(Protocol):

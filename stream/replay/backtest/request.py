@@ -23,6 +23,7 @@ from stream.replay.backtest.report.figures import Setting
 from stream.scoring.scorer import Scorer
 from stream.settings import config as configs
 from stream.settings.config import Config
+from stream.settings.tables import PolicySettings
 
 SHARDS = 4096
 
@@ -137,9 +138,7 @@ def _settings(request: Request) -> list[tuple[str, Config, str | None]]:
 def _changed(config: Config, request: Request) -> Config:
     changed = config
     if request.policy is not None:
-        changed = msgspec.structs.replace(
-            changed, policy=configs.PolicySettings(file=str(request.policy.resolve()))
-        )
+        changed = msgspec.structs.replace(changed, policy=PolicySettings(file=str(request.policy.resolve())))
     if request.definitions is not None:
         project = msgspec.structs.replace(changed.project, definitions=str(request.definitions.resolve()))
         changed = msgspec.structs.replace(changed, project=project)

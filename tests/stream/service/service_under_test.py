@@ -21,7 +21,6 @@ from models.bundles.registry import Registry
 from stream.service.access.keys import KeyFile
 from stream.service.serving import make_app
 from stream.settings.config import Config, load
-from stream.settings.service import api_settings
 from tests.models import small
 from tests.servers.process import free_port, wait_until
 
@@ -101,7 +100,7 @@ def running(folder: Path, settings: str = SETTINGS) -> Iterator[Running]:
     file = make_project(folder, settings)
     tokens = make_keys(folder)
     config = load(file)
-    with serving(make_app(config, api_settings(config), insecure=False)) as url:
+    with serving(make_app(config, config.api, insecure=False)) as url:
         yield Running(url, folder, tokens)
 
 

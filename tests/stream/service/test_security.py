@@ -22,8 +22,8 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm
 
 from features.core.errors import ConfigurationError
 from stream.service.access.keys import KeyFile
+from stream.settings.checks import check_tls
 from stream.settings.config import load
-from stream.settings.service import api_settings, check_tls
 from tests.servers.certificates import make_certificates
 from tests.stream.service.service_under_test import SETTINGS, Running, make_project, process, running
 
@@ -220,6 +220,7 @@ def test_tls(tmp_path: Path) -> None:
     ],
 )
 def test_settings_that_cannot_work_are_refused(tmp_path: Path, change: str, named: str) -> None:
-    config = load(make_project(tmp_path, f"{SETTINGS}{change}\n"))
+    project = make_project(tmp_path, f"{SETTINGS}{change}\n")
     with pytest.raises(ConfigurationError, match=named):
-        check_tls(config, api_settings(config))
+        config = load(project)
+        check_tls(config, config.api)
