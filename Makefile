@@ -11,7 +11,7 @@ TIMES ?= 10
 # Files of tests side by side, each job with its own broker; long ones first.
 SPREAD := $(if $(filter 1,$(JOBS)),,--numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder)
 
-.PHONY: help install demo test test-long soak check house format bench bench-peers chaos handbook handbook-models loans \
+.PHONY: help install demo unit test test-long soak check house format bench bench-peers chaos handbook handbook-models loans \
 	bench-backtest bench-http certify faust-agrees model-check schemas constraints servers clean
 
 help:  ## say what each target does
@@ -42,6 +42,9 @@ demo: $(VENV)/.demo  ## live alerts on this machine, no server needed; DEMO="--s
 
 servers: install  ## Apache Kafka's jars and redis-server, for the tests
 	bash tests/servers/install.sh
+
+unit: install  ## every test that needs no server, two at a time; the first run compiles the kernels
+	RISKSTREAM_TEST_SERVERS=none $(PY) -m pytest -m "not server and not long" --numprocesses 2 --dist worksteal
 
 test: servers  ## the whole suite on real Apache Kafka and Redis; JOBS=3 runs three files at a time
 	$(PY) -m pytest -m "not long" $(SPREAD)

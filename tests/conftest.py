@@ -15,6 +15,15 @@ from tests.servers import chosen
 from tests.servers.chosen import Kafka, RedisLike
 from tests.servers.kafka_jars import ServerMissing
 
+SERVERS = {"kafka_server", "redis_server", "_session_redis"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what starts a server through a fixture, however far away: `make unit` leaves it out."""
+    for item in items:
+        if SERVERS & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.server)
+
 
 def _missing(error: ServerMissing) -> None:
     if os.environ.get("CI"):

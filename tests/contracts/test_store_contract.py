@@ -132,7 +132,9 @@ KINDS: dict[str, Callable[[pytest.FixtureRequest], Store]] = {
 }
 
 
-@pytest.fixture(params=list(KINDS))
+@pytest.fixture(
+    params=[pytest.param(kind, marks=() if kind == "memory" else pytest.mark.server) for kind in KINDS]
+)
 def store(request: pytest.FixtureRequest) -> Iterator[Store]:
     store = KINDS[request.param](request)
     yield store

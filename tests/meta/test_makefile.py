@@ -31,5 +31,5 @@ def test_phony_targets_are_all_there():
     assert named == set(re.findall(r"^([a-z][a-z-]*):", TEXT, re.MULTILINE))
 
 
-def test_ci_runs_check_and_test():
-    assert "make check test" in (ROOT / ".ci" / "run").read_text()
+def test_ci_runs_check_unit_and_test():
+    assert "make check unit test" in (ROOT / ".ci" / "run").read_text()

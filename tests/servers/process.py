@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import fcntl
+import os
 import shutil
 import signal
 import socket
@@ -85,6 +86,9 @@ class ServerProcess:
     def start(self) -> Self:
         """Start the server, with the data it had, and return when it answers."""
         assert not self.running, f"{self.name} is already running"
+        assert os.environ.get("RISKSTREAM_TEST_SERVERS") != "none", (
+            f"starts {self.name}: mark the test `server`"
+        )
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
                 self.command(), stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
