@@ -96,6 +96,6 @@ def run(arguments: list[str]) -> int:
 
 
 def _failed(error: Exception, code: int) -> int:
-    """Say on one line what is wrong."""
-    echo(f"riskstream: {escaped(' '.join(str(error).splitlines()))}", err=True)
+    """Say on one line what is wrong; an expression that is pointed at stands on the lines below."""
+    echo("\n".join(escaped(line) for line in f"riskstream: {error}".splitlines()), err=True)
     return code

@@ -290,6 +290,7 @@ def test_health_of_a_good_server(store: Store) -> None:
     store.check_health()
 
 
+@pytest.mark.server
 def test_a_server_with_an_unknown_certificate_is_refused(tls: TlsRedisServer, tmp_path: Path) -> None:
     stranger = make_certificates(tmp_path)
     settings = dataclasses.replace(tls_settings(tls, "n"), tls_ca_file=str(stranger.ca))
