@@ -7,6 +7,7 @@ without an offset is UTC.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
@@ -15,7 +16,10 @@ import msgspec
 import numpy as np
 
 from features.core.batch import Ints
+from features.core.errors import ConfigurationError
 
+SECOND_US = 1_000_000
+DAY_US = 86_400 * SECOND_US
 NULL = np.iinfo(np.int64).min
 BAD = NULL + 1
 _PER_MICRO = {"s": 1_000_000.0, "ms": 1_000.0, "us": 1.0, "ns": 0.001}
@@ -111,6 +115,35 @@ def _texts(values: Sequence[str | None], parse: Callable[[str], datetime]) -> In
         except (ValueError, OverflowError):
             out[row] = BAD
     return out
+
+
+def now_us() -> int:
+    """This machine's time, microseconds since 1970."""
+    return time.time_ns() // 1_000
+
+
+def now_ms() -> int:
+    """This machine's time, milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+def iso_us(text: str) -> int:
+    """An ISO 8601 time to the microsecond, UTC where it names no offset; ValueError where it is none.
+
+    >>> iso_us("2018-04-01T00:00:31.000007+00:00")
+    1522540831000007
+    """
+    moment = datetime.fromisoformat(text)
+    return (moment - (_NAIVE_EPOCH if moment.tzinfo is None else _EPOCH)) // _MICRO
+
+
+def option_us(option: str, text: str) -> int:
+    """The time that an option gives; ConfigurationError names the option."""
+    try:
+        return iso_us(text)
+    except (ValueError, OverflowError):
+        expected = "expected a time such as 2026-05-01T12:00:00"
+        raise ConfigurationError(f"{option}: {expected}, got {text!r}") from None
 
 
 def rfc3339(micros: int) -> str:

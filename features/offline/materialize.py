@@ -23,7 +23,8 @@ from features.definitions.derived import DerivedFeatures
 from features.definitions.plan import Plan
 from features.definitions.spec import Definitions, Source
 from features.engine.engine import FeatureEngine
-from features.offline.reader import FrameReader, chunks, concatenated, scan, select, typed_series
+from features.offline.reader import FrameReader, concatenated, select, typed_series
+from features.offline.recorded import chunks, reading, scan
 
 F = TypeVar("F")
 
@@ -90,11 +91,13 @@ def run(
     plan = compile_plan(definitions)
     scans = {name: scan(str(path)) for name, path in inputs.items()}
     target = _scored(plan, scans, source)
-    total = sum(int(one.select(pl.len()).collect().item()) for one in scans.values())
     path = Path(output)
     path.parent.mkdir(parents=True, exist_ok=True)
-    counted = _Counted(progress, total)
-    with tempfile.TemporaryDirectory(prefix=".materialize-", dir=path.parent) as folder:
+    with (
+        reading(*map(str, inputs.values())),
+        tempfile.TemporaryDirectory(prefix=".materialize-", dir=path.parent) as folder,
+    ):
+        counted = _Counted(progress, sum(int(f.select(pl.len()).collect().item()) for f in scans.values()))
         pieces = _Pieces(Path(folder))
         for matrix in matrices(plan, scans, target, profiles, counted):
             pieces.add(output_frame(plan, matrix))

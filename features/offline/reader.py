@@ -6,7 +6,7 @@ is an error that names file, row and column: recorded data is corrected, not dea
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
@@ -123,18 +123,3 @@ def _column(series: pl.Series) -> Column:
     numbers = series.cast(pl.Int64) if series.dtype == TIME else series
     values: Floats = numbers.cast(pl.Float64).to_numpy()
     return values
-
-
-def scan(path: str) -> pl.LazyFrame:
-    """A lazy frame over a Parquet or CSV file (or files: a glob pattern)."""
-    name = path.lower()
-    if name.endswith((".csv", ".csv.gz")):
-        return pl.scan_csv(path, infer_schema=False)
-    if name.endswith((".parquet", ".pq")):
-        return pl.scan_parquet(path)
-    raise ConfigurationError(f"`{path}` is neither Parquet nor CSV by its name (.parquet, .csv)")
-
-
-def chunks(frame: pl.LazyFrame, size: int) -> Iterator[pl.DataFrame]:
-    """The rows in order, at most about `size` at a time, without holding all of them."""
-    yield from frame.collect_batches(chunk_size=size, maintain_order=True)

@@ -19,7 +19,7 @@ from features.core.errors import ConfigurationError
 from features.definitions.plan import Plan
 from features.definitions.profile_names import profile_fields
 from features.definitions.spec import Profile
-from features.offline.reader import chunks, scan
+from features.offline.recorded import chunks, reading, scan
 from features.profiles.joins import decode_row, encode_row
 from features.profiles.table import read_table
 from features.store.base import ProfileStore
@@ -49,56 +49,61 @@ def load_profile(
 ) -> Loaded:
     """Write a CSV or Parquet file's rows into the store; `progress` hears rows done and rows in all.
 
-    A row replaces an older one of its key, never a newer one (by `updated_at`; without it by place in
-    the file). A row that does not fit is counted by reason and left out. Raises ConfigurationError
+    A row replaces an older one of its key, never a newer one (by `updated_at`; without it by its
+    place in the file). A row that does not fit is counted by reason and left out. Raises ConfigurationError
     when the file or a required column is not there, StoreUnavailable when the store is not.
     """
     if not path.is_file():
         raise ConfigurationError(f"profile `{profile.name}`: file `{path}` does not exist")
-    whole = scan(str(path))
-    total = int(whole.select(pl.len()).collect().item())
     mark = _Mark(store, profile, path)
     loaded = Loaded() if restart else mark.read()
-    keys = next(entity.keys for entity in plan.definitions.entities if entity.name == profile.entity)
-    place = f"profile {profile.name}"
-    for frame in chunks(whole.slice(loaded.read), PIECE_ROWS):
-        table, rejected = read_table(plan, profile, keys, frame, place)
-        rows = _newest(profile, table, store, rejected)
-        if rows:
-            store.put_profiles(profile.name, rows)
-        loaded.read += len(frame)
-        loaded.rejected.update(rejected)
-        loaded.written += len(frame) - rejected.total()
-        mark.write(loaded)
-        if progress is not None:
-            progress(loaded.read, total)
+    with reading(str(path)):
+        rows = scan(str(path))
+        total = int(rows.select(pl.len()).collect().item())
+        for frame in chunks(rows.slice(loaded.read), PIECE_ROWS):
+            _write(plan, profile, frame, store, loaded)
+            mark.write(loaded)
+            if progress is not None:
+                progress(loaded.read, total)
     mark.clear()
     return loaded
+
+
+def _write(plan: Plan, profile: Profile, frame: pl.DataFrame, store: ProfileStore, loaded: Loaded) -> None:
+    """Bring the rows of one piece into the store, and count them."""
+    keys = next(entity.keys for entity in plan.definitions.entities if entity.name == profile.entity)
+    table, rejected = read_table(plan, profile, keys, frame, f"profile {profile.name}")
+    rows = _newest(profile, table, store, rejected)
+    if rows:
+        store.put_profiles(profile.name, rows)
+    loaded.read += len(frame)
+    loaded.rejected.update(rejected)
+    loaded.written += len(frame) - rejected.total()
 
 
 def _newest(
     profile: Profile, table: pl.DataFrame, store: ProfileStore, rejected: Counter[str]
 ) -> dict[str, bytes]:
     """The rows to write: of each key the newest, unless the store has a newer one."""
-    names = [one.name for one in profile_fields(profile)]
-    kept: dict[str, tuple[int | None, bytes]] = {}
+    names = [field.name for field in profile_fields(profile)]
+    newest: dict[str, tuple[int | None, bytes]] = {}
     for row in table.select("@key", "@updated", *names).iter_rows():
         key, updated, values = row[0], row[1], row[2:]
-        if key in kept and _newer(kept[key][0], updated):
+        if key in newest and _newer(newest[key][0], updated):
             rejected[_OLDER] += 1
             continue
-        kept[key] = (updated, encode_row(updated, dict(zip(names, values, strict=True))))
-    if profile.updated_at is not None and kept:
-        there = store.get_profiles(profile.name, list(kept))
-        for key, stored in zip(list(kept), there, strict=True):
-            if stored is not None and _newer(decode_row(stored)[0], kept[key][0]):
+        newest[key] = (updated, encode_row(updated, dict(zip(names, values, strict=True))))
+    if profile.updated_at is not None and newest:
+        existing = store.get_profiles(profile.name, list(newest))
+        for key, stored in zip(list(newest), existing, strict=True):
+            if stored is not None and _newer(decode_row(stored)[0], newest[key][0]):
                 rejected[_OLDER] += 1
-                del kept[key]
-    return {key: row for key, (_, row) in kept.items()}
+                del newest[key]
+    return {key: row for key, (_, row) in newest.items()}
 
 
-def _newer(one: int | None, other: int | None) -> bool:
-    return one is not None and (other is None or one > other)
+def _newer(time: int | None, other: int | None) -> bool:
+    return time is not None and (other is None or time > other)
 
 
 class _Mark:

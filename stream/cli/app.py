@@ -17,7 +17,8 @@ import typer
 from typer.models import CommandInfo
 
 import stream.cli
-from features.core.errors import FencedError, RiskstreamError
+from features.core.errors import DefinitionError, FencedError, RiskstreamError
+from models.core.errors import PolicyError
 from stream.telemetry.terminal import echo, escaped
 
 _HELP = """Score financial risk while the event is still in flight.
@@ -96,6 +97,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _failed(error: Exception, code: int) -> int:
-    """Say on one line what is wrong; an expression that is pointed at stands on the lines below."""
-    echo("\n".join(escaped(line) for line in f"riskstream: {error}".splitlines()), err=True)
+    """Say on one line what is wrong; an expression of definitions or policy may stand on the lines below."""
+    pointed = isinstance(error, DefinitionError | PolicyError)
+    echo(f"riskstream: {error if pointed else escaped(' '.join(str(error).splitlines()))}", err=True)
     return code

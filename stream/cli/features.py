@@ -123,11 +123,9 @@ def _plan(config: Path, file: Path | None) -> Plan:
 
 def _profiles(definitions: Definitions, files: dict[str, str]) -> FrameProfiles | None:
     from features.definitions.compile import compile_plan
-    from features.offline.reader import scan
+    from features.offline.recorded import read_frame
     from features.profiles.joins import FrameProfiles
 
     if not files:
         return None
-    return FrameProfiles(
-        compile_plan(definitions), {name: scan(path).collect() for name, path in files.items()}
-    )
+    return FrameProfiles(compile_plan(definitions), {name: read_frame(path) for name, path in files.items()})

@@ -37,7 +37,7 @@ def check(
         for source, model in build.load_models(loaded, plan).items():
             policy.check_model(source, model)
     except ConfigurationError as error:
-        echo(escaped(error), err=True)
+        echo(error, err=True)
         raise typer.Exit(1) from error
     echo(f"{escaped(path)} holds: policy {escaped(policy.version)}, plan {plan.fingerprint}")
 

@@ -125,9 +125,9 @@ def _confirm(yes: bool, question: str) -> None:
 
 
 def _age(mark: Mark) -> str:
-    import time
+    from features.core.times import now_ms
 
-    return f"{max(0.0, time.time() - mark.time_ms / 1000):.1f} s ago"
+    return f"{max(0, now_ms() - mark.time_ms) / 1000:.1f} s ago"
 
 
 def _committed(config: Config) -> dict[Partition, int]:
@@ -140,15 +140,14 @@ def _committed(config: Config) -> dict[Partition, int]:
 
 def _raise_marks(config: Config, yes: bool) -> int:
     """Empty flushes from each mark to the start of the log: what lies between is given up."""
-    import time
-
+    from features.core.times import now_ms
     from features.store.base import Flush
     from stream.kafka.readers.offsets import GroupOffsets
     from stream.project.build import make_plan, make_store
 
     with GroupOffsets(config, make_plan(config)) as offsets:
         starts = offsets.log_starts()
-    now = time.time_ns() // 1_000_000
+    now = now_ms()
     with closing(make_store(config)) as store:
         flushes = [
             Flush(partition, shard, offset, start, offset, now)

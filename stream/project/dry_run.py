@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -10,9 +10,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from features.core.times import DAY_US
+from features.definitions.plan import Plan
 from features.engine.engine import FeatureEngine
 from features.offline.materialize import batches
-from features.offline.reader import scan
+from features.offline.recorded import read_frame, reading, scan
 from features.profiles.joins import FrameProfiles
 from models.decision.decisions import DECISIONS, Decisions
 from models.decision.policy import Policy, load_policy
@@ -20,7 +22,6 @@ from stream.project import build
 from stream.scoring.scorer import Scorer
 from stream.settings.config import Config
 
-_DAY = 86_400_000_000
 _EXAMPLES = 10
 
 
@@ -71,7 +72,7 @@ def compare(
 ) -> Comparison:
     """Run the events of `inputs` (source to file) through the project's models and both policies."""
     plan = build.make_plan(config)
-    tables = FrameProfiles(plan, {n: scan(f).collect() for n, f in profiles.items()}) if profiles else None
+    tables = FrameProfiles(plan, {n: read_frame(f) for n, f in profiles.items()}) if profiles else None
     current = build.make_policy(config, plan)
     scorer = Scorer(FeatureEngine(plan), current, build.load_models(config, plan), tables, "replay")
     other = load_policy(candidate, plan)
@@ -79,17 +80,22 @@ def compare(
         other.check_model(source, model)
     changes: dict[str, SourceChange] = {}
     days: dict[str, NDArray[np.int64]] = {}
-    for batch in batches(plan, {name: scan(file) for name, file in inputs.items()}):
-        for before in scorer.score(batch):
-            model = scorer.model(before.features.batch.source.name)
-            after = other.decide(before.features, before.score, model, "replay")
-            name = before.features.batch.source.name
-            change = changes.setdefault(name, _blank(name, current, other))
-            _add(change, before, after)
-            seen = before.features.batch.event_time // _DAY
-            days[name] = np.union1d(days.get(name, seen[:0]), seen)
-            change.days = len(days[name])
+    for before in _decided(scorer, plan, inputs):
+        events = before.features.batch
+        name = events.source.name
+        after = other.decide(before.features, before.score, scorer.model(name), "replay")
+        change = changes.setdefault(name, _blank(name, current, other))
+        _add(change, before, after)
+        seen = events.event_time // DAY_US
+        days[name] = np.union1d(days.get(name, seen[:0]), seen)
+        change.days = len(days[name])
     return Comparison(sources=list(changes.values()))
+
+
+def _decided(scorer: Scorer, plan: Plan, inputs: Mapping[str, str]) -> Iterator[Decisions]:
+    with reading(*inputs.values()):
+        for batch in batches(plan, {name: scan(file) for name, file in inputs.items()}):
+            yield from scorer.score(batch)
 
 
 def _blank(source: str, current: Policy, other: Policy) -> SourceChange:
@@ -103,13 +109,13 @@ def _blank(source: str, current: Policy, other: Policy) -> SourceChange:
 
 def _add(change: SourceChange, before: Decisions, after: Decisions) -> None:
     change.events += len(before)
-    for tally, made in ((change.current, before), (change.candidate, after)):
+    for tally, decisions in ((change.current, before), (change.candidate, after)):
         for number, name in enumerate(DECISIONS):
-            tally.decisions[name] += int((made.decision == number).sum())
-        tally.alerts += int(made.alert.sum())
-        tally.suppressed += int(made.suppressed.sum())
-        tally.released += 0 if made.released is None else int(made.released.sum())
-        for names in made.rules_hit.values():
+            tally.decisions[name] += int((decisions.decision == number).sum())
+        tally.alerts += int(decisions.alert.sum())
+        tally.suppressed += int(decisions.suppressed.sum())
+        tally.released += 0 if decisions.released is None else int(decisions.released.sum())
+        for names in decisions.rules_hit.values():
             for name in names:
                 tally.rules[name] = tally.rules.get(name, 0) + 1
     pairs = pl.DataFrame({"before": before.decision, "after": after.decision})

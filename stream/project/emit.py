@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from features.core.batch import SourceBatch
 from features.core.errors import ConfigurationError
+from features.core.files import lines, read_text
+from features.core.times import now_ms
 from features.definitions.plan import Plan
 from features.definitions.spec import Source
 from features.engine.key_texts import key_texts
@@ -32,10 +34,10 @@ def emit_file(config_file: Path, file: Path, source: str | None, *, send: bool) 
     config = load(config_file)
     plan = build.make_plan(config)
     chosen = _chosen(plan, source)
-    lines = _lines(file)
+    events = _events(file)
     decoder = build.make_decoders(config, plan)[chosen.topic]
-    now = time.time_ns() // 1_000_000
-    size = len(lines)
+    now = now_ms()
+    size = len(events)
     # The key is what this sends, so it is not yet there to be checked.
     raw = RawBatch(
         chosen.topic,
@@ -43,22 +45,23 @@ def emit_file(config_file: Path, file: Path, source: str | None, *, send: bool) 
         list(range(size)),
         [now] * size,
         [b""] * size,
-        [*lines.values()],
+        [*events.values()],
         [None] * size,
     )
     batch, letters = decoder.decode(raw)
-    numbers = list(lines)
+    numbers = list(events)
     done = Emitted(chosen.topic, len(batch))
     done.rejected = [(numbers[letter.offset], f"{letter.path}: {letter.reason}") for letter in letters]
     if send and len(batch):
-        keys = key_texts([batch.columns[chosen.key]]) if chosen.key else [None] * len(batch)
-        sender = Sender(config.kafka)
-        values = [raw.values[row] for row in np.asarray(batch.offset).tolist()]
-        sender.send(
-            chosen.topic,
-            [(None if key is None else key.encode(), value) for key, value in zip(keys, values, strict=True)],
-        )
+        Sender(config.kafka).send(chosen.topic, _messages(chosen, batch, raw))
     return done
+
+
+def _messages(source: Source, batch: SourceBatch, raw: RawBatch) -> list[tuple[bytes | None, bytes]]:
+    """Key and value of each good event."""
+    keys = key_texts([batch.columns[source.key]]) if source.key else [None] * len(batch)
+    values = [raw.values[row] for row in np.asarray(batch.offset).tolist()]
+    return [(None if key is None else key.encode(), value) for key, value in zip(keys, values, strict=True)]
 
 
 def _chosen(plan: Plan, name: str | None) -> Source:
@@ -72,13 +75,10 @@ def _chosen(plan: Plan, name: str | None) -> Source:
     return plan.sources[name]
 
 
-def _lines(file: Path) -> dict[int, bytes]:
+def _events(file: Path) -> dict[int, bytes]:
     """Lines that are not empty, by number; a file with one object over several lines is one event."""
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise ConfigurationError(f"{file}: cannot be read: {error.strerror}") from None
-    lines = {number: line for number, line in enumerate(data.splitlines(), 1) if line.strip()}
-    if data.strip().startswith(b"{") and not all(line.strip().startswith(b"{") for line in lines.values()):
-        return {1: data}
-    return lines
+    text = read_text(file)
+    numbered = {number: line.encode() for number, line in enumerate(lines(text), 1) if line.strip()}
+    if text.strip().startswith("{") and not all(line.startswith(b"{") for line in numbered.values()):
+        return {1: text.encode()}
+    return numbered

@@ -97,7 +97,7 @@ def test_what_cannot_be_guessed(tmp_path, events, said):
 
 def test_a_sample_that_is_not_there(tmp_path, capsys):
     assert run(["init", str(tmp_path / "p"), "--from", str(tmp_path / "nothing")]) == 2
-    assert "cannot be read" in capsys.readouterr().err
+    assert "there is no such file" in capsys.readouterr().err
     assert not (tmp_path / "p").exists()
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 
 from features.core.errors import ConfigurationError
+from features.core.files import read_text
 from features.definitions.compile import compile_plan
 from features.definitions.plan import Plan
 from features.definitions.project import load_definitions
 from features.definitions.spec import Source
+from features.offline.recorded import reading
 from models.training.settings import DataSettings
 
 Progress = Callable[[int, int], None]
@@ -40,7 +43,8 @@ def _features(data: DataSettings, folder: Path, plan: Plan | None, progress: Pro
         raise ConfigurationError(
             f"data.features: {path} does not exist; `riskstream features materialize` makes it"
         )
-    return pl.read_parquet(path)
+    with reading(str(path)):
+        return pl.read_parquet(path)
 
 
 def _materialize(data: DataSettings, folder: Path, path: Path, plan: Plan, progress: Progress | None) -> None:
@@ -102,4 +106,7 @@ def read_table(path: Path) -> pl.DataFrame:
     """A Parquet or CSV file."""
     if not path.exists():
         raise ConfigurationError(f"{path} does not exist")
-    return pl.read_csv(path, try_parse_dates=True) if path.suffix == ".csv" else pl.read_parquet(path)
+    with reading(str(path)):
+        if path.suffix == ".csv":
+            return pl.read_csv(io.StringIO(read_text(path)), try_parse_dates=True)
+        return pl.read_parquet(path)

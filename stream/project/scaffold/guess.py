@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from features.core.errors import ConfigurationError
+from features.core.files import lines, read_text
 from features.core.times import BAD, TimeFormat
 from features.definitions.spec import FieldType
 from stream.codecs.shape import EXACT
@@ -127,12 +128,8 @@ _BY_HAND = "write definitions.py by hand: docs/guides/own-events.md"
 
 
 def _events(file: Path) -> Iterator[dict[str, Any]]:
-    try:
-        lines = file.read_text("utf-8").split("\n")[:MOST_LINES]
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{file}: cannot be read: {error}") from None
-    found = 0
-    for number, line in enumerate(lines, 1):
+    empty = True
+    for number, line in enumerate(lines(read_text(file))[:MOST_LINES], 1):
         if not line.strip():
             continue
         try:
@@ -141,9 +138,9 @@ def _events(file: Path) -> Iterator[dict[str, Any]]:
             raise ConfigurationError(f"{file}:{number}: not JSON: {error}; one event a line") from None
         if not isinstance(event, dict):
             raise ConfigurationError(f"{file}:{number}: expected an object; one event a line")
-        found += 1
+        empty = False
         yield event
-    if not found:
+    if empty:
         raise ConfigurationError(f"{file}: holds no events; one JSON object a line")
 
 

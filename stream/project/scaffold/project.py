@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import time
 from importlib.resources import files
 from pathlib import Path
 
 from features.core.errors import ConfigurationError
-from features.core.times import rfc3339
+from features.core.times import now_ms, rfc3339
 from stream.project.scaffold import draft
 from stream.project.scaffold.guess import guess
 
@@ -26,7 +25,7 @@ def make_project(directory: Path, sample: Path | None = None) -> list[Path]:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigurationError(f"{directory}: cannot be made: {error.strerror}") from None
-    now = rfc3339(time.time_ns() // 1_000_000 * 1000)
+    now = rfc3339(now_ms() * 1000)
     source = "payments" if sample is None else "events"
     made = []
     for file in _FILES:

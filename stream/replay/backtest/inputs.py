@@ -15,7 +15,7 @@ from features.core.batch import MicroBatch
 from features.core.errors import ConfigurationError
 from features.definitions.plan import Plan
 from features.offline.materialize import batches
-from features.offline.reader import scan
+from features.offline.recorded import reading, scan
 from stream.codecs.json import Decoder
 from stream.project import build
 from stream.replay.backtest.request import Request, micros
@@ -58,8 +58,14 @@ def _files(files: list[str], plan: Plan) -> Feed:
         raise ConfigurationError(f"--input {wrong[0]}: expected SOURCE=FILE or kafka:TOPIC")
     pairs = {source: _pattern(path) for source, _, path in (text.partition("=") for text in files)}
     scans = {source: scan(path) for source, path in pairs.items()}
-    total = sum(int(one.select(pl.len()).collect().item()) for one in scans.values())
-    return Feed(_numbered(batches(plan, scans)), total)
+    with reading(*pairs.values()):
+        total = sum(int(frame.select(pl.len()).collect().item()) for frame in scans.values())
+    return Feed(_numbered(_read(batches(plan, scans), list(pairs.values()))), total)
+
+
+def _read(feed: Iterator[MicroBatch], paths: list[str]) -> Iterator[MicroBatch]:
+    with reading(*paths):
+        yield from feed
 
 
 def _pattern(path: str) -> str:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
 from features.core.durations import parse_duration
 from features.core.errors import ConfigurationError
+from features.core.times import option_us
 from features.definitions.compile import compile_plan
 from features.definitions.plan import Plan
 from features.definitions.project import load_definitions
 from features.engine.engine import FeatureEngine
-from features.offline.reader import scan
+from features.offline.recorded import read_frame
 from features.profiles.joins import FrameProfiles
 from models.decision.policy import Policy
 from stream.project import build
@@ -110,16 +110,7 @@ def span_of(request: Request) -> Span:
 
 def micros(option: str, text: str | None) -> int | None:
     """An ISO 8601 time as microseconds since 1970."""
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise ConfigurationError(
-            f"{option}: expected a time such as 2026-05-01T12:00:00, got {text!r}"
-        ) from error
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return int(moment.timestamp() * 1_000_000)
+    return None if text is None else option_us(option, text)
 
 
 def _settings(request: Request) -> list[tuple[str, Config, str | None]]:
@@ -162,7 +153,7 @@ def _side(name: str, config: Config, model: str | None, lane: Lane, files: Mappi
         routes[source or _only_source(plan)] = reference
     config = msgspec.structs.replace(config, models=msgspec.structs.replace(config.models, routes=routes))
     policy = build.make_policy(config, plan)
-    tables = FrameProfiles(plan, {name: scan(file).collect() for name, file in files.items()})
+    tables = FrameProfiles(plan, {name: read_frame(file) for name, file in files.items()})
     scorer = Scorer(lane.engine, policy, build.load_models(config, plan), tables, "replay")
     models = {source: f"{one.version.name}@{one.version.version}" for source, one in scorer.routes.items()}
     return Side(Setting(name, models, policy.version, plan.fingerprint), scorer, policy)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from features.core.errors import ConfigurationError
+from features.core.times import option_us
 from features.profiles.joins import ProfileTable
 from stream.codecs import dead_letters as dlq
 from stream.codecs.messages import RawMessage
@@ -220,16 +221,7 @@ def _gone(reader: TopicReader, journal: Journal) -> dict[Place, str]:
 
 
 def _micros(option: str, text: str | None) -> int | None:
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise ConfigurationError(
-            f"{option}: expected a time such as 2026-05-01T12:00:00, got {text!r}"
-        ) from error
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return round(moment.timestamp() * 1_000_000)
+    return None if text is None else option_us(option, text)
 
 
 def _text(micros: int | None) -> str | None:
