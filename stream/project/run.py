@@ -81,7 +81,7 @@ def _shadow(config: Config, plan: Plan, scorer: Scorer, metrics: Metrics) -> Ite
         lambda source, events: metrics.shadow_dropped.labels(source).inc(events),
         swapper.between,
     )
-    scorer.watch = shadow.offer
+    scorer.observers.append(shadow.offer)
     shadow.start()
     swapper.start(config.models.poll_ms)
     try:

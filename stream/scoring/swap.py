@@ -52,8 +52,8 @@ class Swappable(Protocol):
         ...
 
     @property
-    def policy(self) -> object:
-        """What decides now."""
+    def policy(self) -> Policy:
+        """The policy that decides now."""
         ...
 
     def swap(self, source: str, model: Model) -> None:
@@ -79,7 +79,7 @@ class Swapper:
         self._scorer = scorer
         self._report = report or (lambda _source, _outcome: None)
         self._models: dict[str, Model] = dict(scorer.routes)
-        self._policy: Policy | None = scorer.policy if isinstance(scorer.policy, Policy) else None
+        self._policy = scorer.policy
         self._marks: tuple[tuple[int, int], ...] = ()
         self._refused: dict[str, tuple[str, int]] = {}
         self._ready = _Ready()
@@ -125,8 +125,7 @@ class Swapper:
     def _set_policy(self, policy: Policy) -> None:
         before = self._scorer.policy
         self._scorer.set_policy(policy)
-        if isinstance(before, Policy):
-            policy.adopt(before)
+        policy.adopt(before)
 
     def _apply(self, what: str, swap: Callable[[], None]) -> bool:
         try:
@@ -167,15 +166,12 @@ class Swapper:
             return
         identity = bundle.Identity(name=found.name, version=found.version)
         model = bundle.load(found.path, watched.trust, watched.plan, identity=identity)
-        if self._policy is not None:
-            self._policy.check_model(source, model)
+        self._policy.check_model(source, model)
         self._models[source] = model
         with self._lock:
             self._ready.models[source] = model
 
     def _policy_unchanged(self, file: str) -> bool:
-        if self._policy is None:
-            return False
         marks = file_marks(self._policy.files)
         if marks != self._marks:
             if policy_version(file) != self._policy.version:

@@ -10,6 +10,7 @@ import random
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -21,8 +22,8 @@ from features.definitions.plan import Plan
 from features.definitions.spec import Aggregation, Definitions, Entity, FeatureView, Field, LabelOf, Source
 from features.engine.engine import FeatureEngine
 from features.offline.order import arrange
-from models.core.base import Model, ModelVersion, Signature
-from models.decision.decisions import Decisions, Mode
+from models.core.base import ModelInputs, ModelVersion, Signature
+from models.decision.policy import load_policy
 from stream.codecs.alerts import AlertEncoder
 from stream.codecs.json import Decoder
 from stream.codecs.messages import RawBatch, RawMessage
@@ -33,6 +34,7 @@ from tests.chaos.stamps import Shared
 PARTITIONS = 4
 SHARDS = 8
 START = 1_700_000_000_000
+POLICY = Path(__file__).parent / "policy.toml"
 COMPARED = ("count", "sum", "mean", "std", "min", "max", "last", "distinct", "elapsed")
 
 
@@ -101,51 +103,25 @@ class JobModel:
         self.inputs = tuple(name for name in plan.readers["tx"].names if name.endswith("_by_card"))
         self.inputs = tuple(name for name in self.inputs if "rate" not in name)
         self.version = ModelVersion(name="chaos", version="1", sha256="0" * 64)
-        self.signature = Signature(numeric=self.inputs, categorical=(), plan=plan.fingerprint, source="tx")
+        # No inputs in the signature, so that the policy computes no reasons: they are not part of this job.
+        self.signature = Signature(numeric=(), categorical=(), plan=plan.fingerprint, source="tx")
         self.baseline: dict[str, float | str | None] = {}
+        self.thresholds: dict[str, float] = {}
 
     def score(self, features: FeatureMatrix) -> Floats:
         """In [0, 1): a hash of the inputs' bits."""
         inputs = np.ascontiguousarray(features.matrix(self.inputs))
         return np.array([zlib.crc32(row.tobytes()) / 2**32 for row in inputs], np.float64)
 
-    def score_inputs(self, inputs: Any) -> Floats:
-        """Reasons are not part of this job."""
+    def score_inputs(self, inputs: ModelInputs) -> Floats:
+        """Never asked for: the signature has no inputs."""
         raise NotImplementedError
-
-
-class JobPolicy:
-    """Reviews the upper fifth."""
-
-    threshold = 0.8
-
-    def check_model(self, source: str, model: Model) -> None:
-        """See stream.scoring.scorer.Policy: any model will do."""
-
-    def decide(
-        self, features: FeatureMatrix, score: Floats, model: Model, mode: Mode, remember: bool = True
-    ) -> Decisions:
-        """See stream.scoring.scorer.Policy."""
-        alert = score >= self.threshold
-        return Decisions(
-            features=features,
-            model=model.version,
-            mode=mode,
-            policy="p",
-            score=score,
-            threshold=np.full(len(score), self.threshold),
-            decision=alert.astype(np.int8),
-            severity=alert.astype(np.int8),
-            alert=alert,
-            suppressed=np.zeros(len(score), np.bool_),
-        )
 
 
 def scorer(prefix: str = "") -> Scorer:
     """Engine, model and policy of the job."""
     made = compile_plan(definitions(prefix))
-    model: Any = JobModel(made)
-    return Scorer(FeatureEngine(made, shards=SHARDS), JobPolicy(), {"tx": model})
+    return Scorer(FeatureEngine(made, shards=SHARDS), load_policy(POLICY, made), {"tx": JobModel(made)})
 
 
 def decoders(prefix: str = "") -> dict[str, Decoder]:

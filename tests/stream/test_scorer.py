@@ -1,9 +1,10 @@
-"""The scorer: routes, swaps, sources without a model, and that a look changes nothing."""
+"""The scorer: routes, swaps, observers, sources without a model."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from features.definitions.spec import (
 )
 from features.engine.engine import FeatureEngine
 from models.core.base import Model, ModelInputs, ModelVersion, Signature
-from models.decision.decisions import Decisions, Mode
+from models.decision.policy import Policy, load_policy
 from stream.codecs.json import Decoder
 from stream.codecs.messages import RawBatch, RawMessage
 from stream.scoring.scorer import Scorer
@@ -76,29 +77,7 @@ DEFINITIONS = Definitions(
 PLAN = compile_plan(DEFINITIONS)
 
 
-class Threshold:
-    """Review from 0.5 on."""
-
-    def check_model(self, source: str, model: Model) -> None:
-        if model.version.name == "refused":
-            raise ConfigurationError("the policy wants another model")
-
-    def decide(
-        self, features: FeatureMatrix, score: Floats, model: Model, mode: Mode, remember: bool = True
-    ) -> Decisions:
-        word = (score >= 0.5).astype(np.int8)
-        return Decisions(
-            features=features,
-            model=model.version,
-            mode=mode,
-            policy="test",
-            score=score,
-            threshold=np.full(len(score), 0.5),
-            decision=word,
-            severity=word,
-            alert=word > 0,
-            suppressed=np.zeros(len(score), dtype=np.bool_),
-        )
+POLICY = "[sources.payments]\nreview = 0.5\n"
 
 
 @dataclass
@@ -107,11 +86,8 @@ class Usual:
 
     name: str = "usual"
     source: str = "payments"
-    baseline: Mapping[str, float | str | None] = field(default_factory=dict)
-
-    @property
-    def thresholds(self) -> Mapping[str, float]:
-        return {}
+    baseline: Mapping[str, float | str | None] = field(default_factory=lambda: {"usual": 1.0})
+    thresholds: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def version(self) -> ModelVersion:
@@ -140,49 +116,71 @@ def batch(*amounts: float, first: int = 0) -> MicroBatch:
     return MicroBatch((part,))
 
 
-def scorer(**routes: Model) -> Scorer:
-    return Scorer(FeatureEngine(PLAN), Threshold(), routes)
+@pytest.fixture
+def scorer(tmp_path: Path) -> Callable[..., Scorer]:
+    def make(policy: str = POLICY, **routes: Model) -> Scorer:
+        file = tmp_path / "policy.toml"
+        file.write_text(policy)
+        return Scorer(FeatureEngine(PLAN), load_policy(file, PLAN), routes)
+
+    return make
 
 
-def test_features_derived_score_and_decision_in_one():
-    (made,) = scorer(payments=Usual()).score(batch(20, 100, 120))
-    assert made.features.column("payments_count_1d_by_card").tolist() == [1, 2, 3]
-    assert made.score.tolist() == [0.2, 0.6, 0.8]
-    assert made.alert.tolist() == [False, True, True]
-    assert made.model.name == "usual"
+def test_features_derived_score_and_decision_in_one(scorer):
+    (decisions,) = scorer(payments=Usual()).score(batch(20, 100, 120))
+    assert decisions.features.column("payments_count_1d_by_card").tolist() == [1, 2, 3]
+    assert decisions.score.tolist() == [0.2, 0.6, 0.8]
+    assert decisions.alert.tolist() == [False, True, True]
+    assert decisions.model.name == "usual"
 
 
-def test_state_goes_on_between_batches_and_a_look_changes_nothing():
-    one = scorer(payments=Usual())
-    one.score(batch(10))
-    for _ in range(2):
-        (seen,) = one.peek(batch(30, first=1))
-        assert seen.score.tolist() == [0.2]
-    (made,) = one.score(batch(30, first=1))
-    assert made.score.tolist() == seen.score.tolist()
+def test_state_goes_on_between_batches(scorer):
+    payments = scorer(payments=Usual())
+    payments.score(batch(10))
+    (decisions,) = payments.score(batch(30, first=1))
+    assert decisions.score.tolist() == [0.2]
 
 
-def test_a_source_without_a_model_is_decided_by_rules():
-    (made,) = scorer().score(batch(900))
-    assert (made.score.tolist(), made.model.name, made.alert.tolist()) == ([0.0], "none", [False])
+def test_every_observer_is_shown_what_was_scored_and_no_question(scorer):
+    payments = scorer(payments=Usual())
+    shown: list[int] = []
+    payments.observers += [
+        lambda matrix: shown.append(len(matrix)),
+        lambda matrix: shown.append(-len(matrix)),
+    ]
+    matrices = payments.engine.run(payments.engine.prepare(batch(10, 20))).values()
+    payments.decide(matrices, remember=False)
+    assert shown == []
+    payments.decide(matrices)
+    assert shown == [2, -2]
 
 
-def test_a_swap_takes_effect_with_the_next_batch():
-    one = scorer(payments=Usual("old"))
-    first = one.score(batch(1))
-    one.swap("payments", Usual("new"))
-    second = one.score(batch(1, first=1))
+def test_a_source_without_a_model_is_decided_by_rules(scorer):
+    (decisions,) = scorer().score(batch(900))
+    assert (decisions.score.tolist(), decisions.model.name, decisions.alert.tolist()) == (
+        [0.0],
+        "none",
+        [False],
+    )
+
+
+def test_a_swap_takes_effect_with_the_next_batch(scorer):
+    payments = scorer(payments=Usual("old"))
+    first = payments.score(batch(1))
+    payments.swap("payments", Usual("new"))
+    second = payments.score(batch(1, first=1))
     assert (first[0].model.name, second[0].model.name) == ("old", "new")
 
 
-def test_a_model_that_the_policy_refuses_is_not_swapped_in():
-    one = scorer(payments=Usual("old"))
-    with pytest.raises(ConfigurationError, match="wants another model"):
-        one.swap("payments", Usual("refused"))
-    assert one.score(batch(1))[0].model.name == "old"
+def test_a_model_that_the_policy_refuses_is_not_swapped_in(scorer):
+    old = Usual("old", thresholds={"cheapest": 0.5})
+    payments = scorer(POLICY.replace("0.5", '"cheapest"'), payments=old)
+    with pytest.raises(ConfigurationError, match="no threshold `cheapest`"):
+        payments.swap("payments", Usual("refused"))
+    assert payments.score(batch(1))[0].model.name == "old"
 
 
-def test_routes_that_cannot_be():
+def test_routes_that_cannot_be(scorer):
     with pytest.raises(
         ConfigurationError, match=r"models\.routes\.verdicts: no such scored source; known: payments"
     ):
@@ -195,4 +193,4 @@ def test_profiles_cannot_be_forgotten():
     profile = Profile(name="holder", entity="card", fields=(Field(name="age", dtype="int64"),))
     plan = compile_plan(Definitions(sources=(PAYMENTS,), entities=DEFINITIONS.entities, profiles=(profile,)))
     with pytest.raises(ConfigurationError, match="joins profile `holder`, but no profiles are given"):
-        Scorer(FeatureEngine(plan), Threshold())
+        Scorer(FeatureEngine(plan), Policy("", {}))

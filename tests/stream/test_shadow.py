@@ -56,7 +56,7 @@ def test_challengers_see_what_the_champion_scored_and_change_nothing(parts):
     alone = Scorer(FeatureEngine(small.plan()), policy(), {"payments": champion})
     watched = Scorer(FeatureEngine(small.plan()), policy(), {"payments": champion})
     shadow, published, dropped = shadow_of(Challengers({"payments": challenger}, policy()))
-    watched.watch = shadow.offer
+    watched.observers.append(shadow.offer)
     shadow.start()
     for number in range(5):
         matrix = small.Rows(200, start=200 * number, seed=number).matrix()

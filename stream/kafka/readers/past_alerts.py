@@ -18,7 +18,6 @@ from features.core.errors import RetriableError
 from features.definitions.plan import Plan
 from models.decision.decisions import DECISIONS
 from models.decision.memory.memory import PastAlert
-from models.decision.policy import Policy
 from stream.codecs.contracts import EventPlace, RankedReason, Times
 from stream.kafka.client.errors import sort
 from stream.scoring.scorer import Scorer
@@ -45,7 +44,7 @@ class _Alert(msgspec.Struct):
 def recall(config: Config, plan: Plan, scorer: Scorer) -> None:
     """Let the policy remember what the group has published, and nothing else."""
     policy = scorer.policy
-    if isinstance(policy, Policy) and policy.remembers:
+    if policy.remembers:
         sources = {source.topic: name for name, source in plan.sources.items()}
         policy.recall(past_alerts(config.kafka, config.topics.alerts, sources))
 

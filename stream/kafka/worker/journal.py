@@ -95,7 +95,7 @@ class Journal:
             session=cold.session,
             recovered=cold.recovered_ms * 1000,
             plan=self._scorer.plan.fingerprint,
-            policy=str(getattr(self._scorer.policy, "version", "")),
+            policy=self._scorer.policy.version,
             models=self._models(),
             places=places,
             runs=runs,

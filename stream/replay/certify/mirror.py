@@ -13,7 +13,6 @@ from features.engine.prepared import EntityKeys, Prepared
 from features.profiles.joins import ProfileTable
 from models.decision.decisions import Decisions
 from models.decision.memory.memory import PastAlert
-from models.decision.policy import Policy
 from stream.kafka.worker.journal import JournalEntry
 from stream.replay.certify.library import Library
 from stream.replay.certify.slices import Slice, Slices
@@ -46,8 +45,7 @@ class Mirror:
     @property
     def remembers(self) -> bool:
         """Whether decisions depend on earlier ones."""
-        policy = None if self._scorer is None else self._scorer.policy
-        return isinstance(policy, Policy) and policy.remembers
+        return self._scorer is not None and self._scorer.policy.remembers
 
     def begin(self, unit: Unit, alerts: Callable[[], Sequence[PastAlert]]) -> None:
         """A session begins: nothing is in the cache; `alerts` are what the group has published so far."""
@@ -62,7 +60,7 @@ class Mirror:
             self._inexact = ""
         elif any(_has_budget(self._scorer, source) for source in self._plan.readers):
             self._inexact = _BUDGET
-        if isinstance(self._scorer.policy, Policy) and self._scorer.policy.remembers:
+        if self._scorer.policy.remembers:
             self._scorer.policy.recall(alerts())
 
     def replay(self, entry: JournalEntry, batch: MicroBatch, *, score: bool) -> list[Decisions]:
@@ -104,8 +102,7 @@ class Mirror:
             before, self._policy = scorer.policy, entry.policy
             policy, self._wrong_policy = self._library.policy(entry.policy)
             scorer.set_policy(policy)
-            if isinstance(before, Policy):
-                policy.adopt(before)
+            policy.adopt(before)
         if self._wrong_policy:
             known.append(self._wrong_policy)
         for source, wanted in entry.models.items():
@@ -173,7 +170,7 @@ class Mirror:
 
 
 def _has_budget(scorer: Scorer, source: str) -> bool:
-    return isinstance(scorer.policy, Policy) and scorer.policy.source(source).budget is not None
+    return scorer.policy.source(source).budget is not None
 
 
 def _flag(

@@ -14,13 +14,13 @@ from features.definitions.compile import compile_plan
 from features.definitions.spec import Aggregation, Definitions, Entity, FeatureView, Field, LabelOf, Source
 from features.engine.engine import FeatureEngine
 from features.offline.materialize import batches
-from models.core.base import Model
+from models.decision.policy import Policy
 from stream.replay.backtest.backtest import backtest
 from stream.replay.backtest.report.figures import Setting
 from stream.replay.backtest.request import SHARDS, Lane, Request, Side, Span
 from stream.replay.backtest.scoring import LaneScorer, Scored
 from stream.replay.backtest.shares.shares import Share, split_of
-from stream.scoring.scorer import RulesOnly, Scorer
+from stream.scoring.scorer import Scorer
 
 START = 1_772_323_200_000_000
 EXAMPLE = Path(__file__).resolve().parents[4] / "examples" / "handbook"
@@ -76,17 +76,10 @@ def lane_of(name: str) -> Lane:
         Definitions(sources=tuple(SOURCES[one] for one in sources), entities=used, views=views)
     )
     lane = Lane(0, FeatureEngine(plan, shards=SHARDS))
-    scorer = Scorer(lane.engine, NoPolicy(), mode="replay")
-    lane.sides.append(Side(Setting("setting", {}, "", plan.fingerprint), scorer, NoPolicy()))  # type: ignore[arg-type]
+    policy = Policy("", {})  # shares do not decide
+    scorer = Scorer(lane.engine, policy, mode="replay")
+    lane.sides.append(Side(Setting("setting", {}, "", plan.fingerprint), scorer, policy))
     return lane
-
-
-class NoPolicy:
-    def check_model(self, source: str, model: Model) -> None:
-        assert isinstance(model, RulesOnly)
-
-    def decide(self, *_: object) -> None:
-        raise AssertionError("shares do not decide")
 
 
 def events(sources: tuple[str, ...], rows: int = 3_000) -> dict[str, pl.LazyFrame]:
