@@ -19,23 +19,23 @@ _SHAPE = re.compile(r"(\d+)(us|ms|s|m|h|d|w)")
 LONGEST = 200 * 365 * _UNITS["d"]
 
 
-def parse_duration(text: str, place: str) -> int:
+def parse_duration(text: str, path: str) -> int:
     """Microseconds of a duration such as `"7d"`.
 
-    Raises DefinitionError at `place` for anything else.
+    Raises DefinitionError at `path` for anything else.
 
     >>> parse_duration("90s", "views.spend.windows[0]")
     90000000
     """
-    found = _SHAPE.fullmatch(text)
-    if found is None:
+    match = _SHAPE.fullmatch(text)
+    if match is None:
         raise DefinitionError(
-            place,
+            path,
             f"`{text}` is not a duration; write a whole number and a unit, such as 90s, 10m, 1h, 7d, 2w",
         )
-    length = int(found[1]) * _UNITS[found[2]]
+    length = int(match[1]) * _UNITS[match[2]]
     if length > LONGEST:
-        raise DefinitionError(place, f"`{text}` is longer than 200 years")
+        raise DefinitionError(path, f"`{text}` is longer than 200 years")
     return length
 
 

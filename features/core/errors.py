@@ -19,13 +19,13 @@ class RiskstreamError(Exception):
 class InvalidEvent(RiskstreamError):
     """One event cannot be used.
 
-    `place` names it (`transactions[3]@18234`), `path` the field (`$.amount`), `reason` what was
+    `event` names it (`transactions[3]@18234`), `path` the field (`$.amount`), `reason` what was
     expected and what came; `str()` joins the three.
     """
 
-    def __init__(self, place: str, path: str, reason: str) -> None:
-        super().__init__(f"{place} {path}: {reason}")
-        self.place = place
+    def __init__(self, event: str, path: str, reason: str) -> None:
+        super().__init__(f"{event} {path}: {reason}")
+        self.event = event
         self.path = path
         self.reason = reason
 
@@ -49,10 +49,10 @@ class ConfigurationError(FatalError):
 class DefinitionError(ConfigurationError):
     """A definition is wrong.
 
-    `place` is the path to it, such as `views.card_spend.aggregations[2].where`.
+    `path` leads to it, such as `views.card_spend.aggregations[2].where`.
     """
 
-    def __init__(self, place: str, reason: str) -> None:
-        super().__init__(f"{place}: {reason}")
-        self.place = place
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = path
         self.reason = reason

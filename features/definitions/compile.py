@@ -1,7 +1,7 @@
 """Definitions become a Plan: checked, merged into groups and slots, in an order that never changes.
 
 Control path. All views of one (entity, source) pair share one group, because they share state; what
-reads a group alike (column, condition, delay, current event or not) shares one slot with all its
+reads a group alike (column, condition, delay, current event or not) shares one scan with all its
 windows. Every mistake in the definitions is one DefinitionError that says where it is.
 """
 
@@ -25,7 +25,7 @@ def compile_plan(definitions: Definitions) -> Plan:
     """Check definitions and decide everything that the engine needs.
 
     The same definitions always give the same plan and fingerprint (tests/features/test_compile.py).
-    Raises DefinitionError with the place of the first mistake.
+    Raises DefinitionError with the path to the first mistake.
     """
     definitions = normalized(definitions)
     check_sources(definitions)
@@ -70,24 +70,24 @@ def _check_names_differ(definitions: Definitions, features: dict[str, list[Featu
     """No two features, profile fields or derived features may have one name, nor a column's name."""
     columns = {f.name: f"sources.{s.name}" for s in definitions.sources if s.scored for f in s.fields}
     seen: dict[str, str] = {}
-    named = [(f.name, f"views.{view}") for view, found in features.items() for f in found]
+    named = [(f.name, f"views.{view}") for view, named_features in features.items() for f in named_features]
     for profile in definitions.profiles:
         named += [(name, f"profiles.{profile.name}") for name in profile_names(profile)]
     for derived in definitions.derived:
         named.append((derived.name, f"derived.{derived.name}"))
-    for name, place in named:
+    for name, path in named:
         if name in RESERVED:
-            raise DefinitionError(place, f"`{name}` is a name of riskstream's own; choose another")
+            raise DefinitionError(path, f"`{name}` is a name of riskstream's own; choose another")
         if name in columns:
-            raise DefinitionError(place, f"feature `{name}` has the name of a column of {columns[name]}")
+            raise DefinitionError(path, f"feature `{name}` has the name of a column of {columns[name]}")
         if name in seen:
-            where = "twice" if seen[name] == place else f"here and in {seen[name]}"
-            raise DefinitionError(place, f"feature `{name}` is defined {where}; give one of them a `name`")
-        seen[name] = place
+            where = "twice" if seen[name] == path else f"here and in {seen[name]}"
+            raise DefinitionError(path, f"feature `{name}` is defined {where}; give one of them a `name`")
+        seen[name] = path
 
 
 def _reader(definitions: Definitions, source: Source, features: dict[str, list[Feature]]) -> Reader:
-    keys = {e.name: found for e in definitions.entities if (found := key_columns(source, e)) is not None}
+    keys = {e.name: columns for e in definitions.entities if (columns := key_columns(source, e)) is not None}
     views = [
         v for v in definitions.views if v.entity in keys and source.name in (v.readers or (source.name,))
     ]
@@ -99,8 +99,8 @@ def _reader(definitions: Definitions, source: Source, features: dict[str, list[F
         for name, is_text in profile_names(profile).items():
             (texts if is_text else names).append(name)
     derived = check_derived(definitions, source, names, texts)
-    for one, is_text in derived:
-        (texts if is_text else names).append(one.name)
+    for feature, is_text in derived:
+        (texts if is_text else names).append(feature.name)
     first = views[0].entity if views else None
     keyed = next((name for name, columns in keys.items() if columns == (source.key,)), None)
     return Reader(
@@ -108,7 +108,7 @@ def _reader(definitions: Definitions, source: Source, features: dict[str, list[F
         features=read,
         entity_keys=keys,
         primary=keyed or first,
-        derived=tuple(one for one, _ in derived),
+        derived=tuple(feature for feature, _ in derived),
         profiles=profiles,
         names=tuple(names),
         text_names=tuple(texts),

@@ -37,10 +37,10 @@ class _Compiled:
         self._levels = _levels(reader)
         types = source_types(plan.sources[reader.source], reader.names, reader.text_names)
         self._types: Types = types
-        made = {one.name for one in reader.derived}
+        derived = {feature.name for feature in reader.derived}
         used = {name for level in self._levels for e in level for name in e.meta.root_names()}
-        self._inputs = sorted(used - made)
-        self._derived = [one.name for one in reader.derived]
+        self._inputs = sorted(used - derived)
+        self._derived = [feature.name for feature in reader.derived]
 
     def add(self, matrix: FeatureMatrix) -> FeatureMatrix:
         if not self._derived:
@@ -53,8 +53,8 @@ class _Compiled:
         numbers = [name for name in self._derived if name not in self._text_names]
         strings = {n: to_strings(frame[n]) for n in self._derived if n in self._text_names}
         added = np.empty((len(batch), len(numbers)), dtype=np.float64)
-        for place, name in enumerate(numbers):
-            added[:, place] = to_floats(frame[name])
+        for column, name in enumerate(numbers):
+            added[:, column] = to_floats(frame[name])
         return replace(
             matrix,
             names=(*matrix.names, *numbers),
@@ -67,10 +67,10 @@ def _levels(reader: Reader) -> list[list[pl.Expr]]:
     """Expressions by depth: those of one level do not use each other."""
     depth: dict[str, int] = {}
     levels: list[list[pl.Expr]] = []
-    for one in reader.derived:
-        expression = pl.sql_expr(one.sql).alias(one.name)
+    for feature in reader.derived:
+        expression = pl.sql_expr(feature.sql).alias(feature.name)
         level = max((depth[name] + 1 for name in expression.meta.root_names() if name in depth), default=0)
-        depth[one.name] = level
+        depth[feature.name] = level
         if level == len(levels):
             levels.append([])
         levels[level].append(expression)

@@ -53,33 +53,33 @@ def source_types(source: Source | None, numbers: Iterable[str] = (), texts: Iter
     return types
 
 
-def check_condition(sql: str, types: Types, place: str) -> None:
-    """Raise DefinitionError at `place` unless `sql` is a condition on `types`."""
-    dtype = _checked(sql, types, place, types)
+def check_condition(sql: str, types: Types, path: str) -> None:
+    """Raise DefinitionError at `path` unless `sql` is a condition on `types`."""
+    dtype = _checked(sql, types, path, types)
     if dtype != pl.Boolean:
-        raise DefinitionError(place, f"expected a condition, got {_describe(dtype)}: {sql.strip()}")
+        raise DefinitionError(path, f"expected a condition, got {_describe(dtype)}: {sql.strip()}")
 
 
-def check_value(sql: str, types: Types, place: str, pending: Iterable[str] = ()) -> bool:
+def check_value(sql: str, types: Types, path: str, pending: Iterable[str] = ()) -> bool:
     """Whether a valid expression gives texts (else numbers); DefinitionError when it is not valid.
 
     `pending` are names that exist but are not yet computed; they are not unknown.
     """
-    dtype = _checked(sql, types, place, {*types, *pending})
+    dtype = _checked(sql, types, path, {*types, *pending})
     if dtype == pl.String:
         return True
     if dtype.is_numeric() or dtype in (pl.Boolean, pl.Null):
         return False
-    raise DefinitionError(place, f"expected a number or a text, got {_describe(dtype)}: {sql.strip()}")
+    raise DefinitionError(path, f"expected a number or a text, got {_describe(dtype)}: {sql.strip()}")
 
 
-def references(sql: str, place: str, names: Iterable[str]) -> list[str]:
+def references(sql: str, path: str, names: Iterable[str]) -> list[str]:
     """Which of `names` an expression uses, in the order in which it does."""
     known = set(names)
     try:
         used = [name for name in column_names(sql) if name in known]
     except Fault as fault:
-        raise DefinitionError(place, point_at(sql, fault)) from None
+        raise DefinitionError(path, point_at(sql, fault)) from None
     return list(dict.fromkeys(used))
 
 
@@ -137,16 +137,16 @@ def _series(name: str, values: Column, dtype: pl.DataType) -> pl.Series:
     return series if series.dtype == dtype else series.cast(dtype)
 
 
-def _checked(sql: str, types: Types, place: str, known: Iterable[str]) -> pl.DataType:
+def _checked(sql: str, types: Types, path: str, known: Iterable[str]) -> pl.DataType:
     try:
         check_words(sql, set(known))
     except Fault as fault:
-        raise DefinitionError(place, point_at(sql, fault)) from None
+        raise DefinitionError(path, point_at(sql, fault)) from None
     sample = pl.DataFrame([pl.Series(name, _SAMPLES[_kind(t)]).cast(t) for name, t in types.items()])
     try:
         return sample.with_columns(pl.sql_expr(sql).alias("")).get_column("").dtype
     except pl.exceptions.PolarsError as error:
-        raise DefinitionError(place, point_at(sql, _fault_of(sql, str(error)))) from None
+        raise DefinitionError(path, point_at(sql, _fault_of(sql, str(error)))) from None
 
 
 def _kind(dtype: pl.DataType) -> str:
@@ -159,8 +159,8 @@ def _fault_of(sql: str, message: str) -> Fault:
     if "conversion from" in message:
         reason = "this CAST fails on some values; TRY_CAST gives null instead"
         word = r"\bCAST\b"
-    elif found := _NAMED_IN_MESSAGE.search(message):
-        word = re.escape(found[1].strip())
+    elif match := _NAMED_IN_MESSAGE.search(message):
+        word = re.escape(match[1].strip())
     else:
         return Fault(reason, 0, len(sql))
     hit = re.search(word, sql, re.IGNORECASE)

@@ -51,7 +51,7 @@ class GroupBuilder:
         self._index = index
         self._definitions = definitions
         self._source = source
-        self._entity = next(one for one in definitions.entities if one.name == entity)
+        self._entity = next(declared for declared in definitions.entities if declared.name == entity)
         self._columns = {column.name: column for column in source.fields}
         self._values: list[str] = [] if source.labels is None else [source.labels.value]
         self._tokens: list[str] = []
@@ -63,15 +63,15 @@ class GroupBuilder:
     def add(self, view: FeatureView) -> None:
         """Take in a checked view."""
         for number, aggregation in enumerate(view.aggregations):
-            place = f"views.{view.name}.aggregations[{number}]"
+            path = f"views.{view.name}.aggregations[{number}]"
             column = self._columns.get(aggregation.column or "")
             is_string = column is not None and column.dtype == "string"
             text = is_string and aggregation.function in ("first", "last")
             if text:
                 self._kept_texts.add(aggregation.column or "")
-            scan, of_scan = self._scans_of(view, aggregation, place)
+            scan, of_scan = self._scans_of(view, aggregation, path)
             for window in aggregation.windows or view.windows:
-                length = parse_duration(window, place)
+                length = parse_duration(window, path)
                 draft = _FeatureDraft(
                     view=view.name,
                     name=feature_name(view, aggregation, window),
@@ -131,20 +131,20 @@ class GroupBuilder:
         ]
 
     def _scans_of(
-        self, view: FeatureView, aggregation: Aggregation, place: str
+        self, view: FeatureView, aggregation: Aggregation, path: str
     ) -> tuple[_ScanDraft, _ScanDraft | None]:
-        delay = parse_duration(aggregation.delay or view.delay, place)
+        delay = parse_duration(aggregation.delay or view.delay, path)
         current = view.include_current if aggregation.include_current is None else aggregation.include_current
         current = current and delay == 0 and self._source.scored and aggregation.function != "elapsed"
         where = aggregation.where or view.where
         value, token = self._columns_of(aggregation)
-        key = _ScanKey(value, token, self._condition(where, place), delay, current)
+        key = _ScanKey(value, token, self._condition(where, path), delay, current)
         scan = self._scans.setdefault(key, _ScanDraft(key))
         scan.functions.add(aggregation.function)
         if aggregation.function != "share":
             return scan, None
         both = f"({where}) AND ({aggregation.of})" if where else str(aggregation.of)
-        of_key = _ScanKey(-1, -1, self._condition(both, place), delay, current)
+        of_key = _ScanKey(-1, -1, self._condition(both, path), delay, current)
         of_scan = self._scans.setdefault(of_key, _ScanDraft(of_key))
         of_scan.functions.add("share")
         return scan, of_scan
@@ -158,13 +158,13 @@ class GroupBuilder:
             return -1, _index_in(self._tokens, aggregation.column)
         return _index_in(self._values, aggregation.column), -1
 
-    def _condition(self, sql: str | None, place: str) -> int:
+    def _condition(self, sql: str | None, path: str) -> int:
         if sql is None:
             return -1
         number = _index_in(self._conditions, sql.strip())
         if number >= MOST_CONDITIONS:
             group = f"`{self._source.name}` by `{self._entity.name}`"
-            raise DefinitionError(place, f"{group} has over {MOST_CONDITIONS} different conditions")
+            raise DefinitionError(path, f"{group} has over {MOST_CONDITIONS} different conditions")
         return number
 
     def _share_counts(self) -> None:

@@ -13,11 +13,11 @@ RESERVED = ("event_id", "event_time", "duplicate", "late")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-def check_identifier(name: str, place: str) -> None:
+def check_identifier(name: str, path: str) -> None:
     """Names stand in SQL, files and metrics: letters, digits and underscores only."""
     if _IDENTIFIER.fullmatch(name) is None:
-        hint = "; give the name on the wire as `alias`" if ".fields" in place else ""
-        raise DefinitionError(place, f"`{name}` is not a name: use a-z, A-Z, 0-9 and _ only{hint}")
+        hint = "; give the name on the wire as `alias`" if ".fields" in path else ""
+        raise DefinitionError(path, f"`{name}` is not a name: use a-z, A-Z, 0-9 and _ only{hint}")
 
 
 def feature_name(view: FeatureView, aggregation: Aggregation, window: str) -> str:

@@ -23,12 +23,12 @@ def load_definitions(path: str | Path) -> Definitions:
     file = Path(path)
     if not file.is_file():
         raise ConfigurationError(f"definitions file `{file}` does not exist")
-    found = getattr(_run(file), NAME, None)
-    if found is None:
+    definitions = getattr(_run(file), NAME, None)
+    if definitions is None:
         raise DefinitionError(str(file), f"the file does not set `{NAME} = Definitions(...)`")
-    if not isinstance(found, Definitions):
-        raise DefinitionError(str(file), f"`{NAME}` is a `{type(found).__name__}`, not a `Definitions`")
-    return found
+    if not isinstance(definitions, Definitions):
+        raise DefinitionError(str(file), f"`{NAME}` is a `{type(definitions).__name__}`, not a `Definitions`")
+    return definitions
 
 
 def _run(file: Path) -> ModuleType:
@@ -43,8 +43,8 @@ def _run(file: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except DefinitionError:
         raise
-    except Exception as error:  # whatever the user's file raises is told with its place
-        raise DefinitionError(_place(file, error), f"{type(error).__name__}: {_reason(error)}") from error
+    except Exception as error:  # whatever the user's file raises is reported with its line
+        raise DefinitionError(_line_of(file, error), f"{type(error).__name__}: {_reason(error)}") from error
     finally:
         sys.path.remove(folder)
         _forget(folder, set(sys.modules) - before)
@@ -54,12 +54,12 @@ def _run(file: Path) -> ModuleType:
 def _forget(folder: str, names: set[str]) -> None:
     """Let go of what was imported from beside the file, so that another project's files can have its names."""
     for name in names:
-        place = getattr(sys.modules[name], "__file__", None)
-        if place is not None and str(Path(place).resolve().parent) == folder:
+        origin = getattr(sys.modules[name], "__file__", None)
+        if origin is not None and str(Path(origin).resolve().parent) == folder:
             del sys.modules[name]
 
 
-def _place(file: Path, error: Exception) -> str:
+def _line_of(file: Path, error: Exception) -> str:
     if isinstance(error, SyntaxError):
         return f"{error.filename or file}:{error.lineno}"
     lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(file)]
@@ -67,4 +67,4 @@ def _place(file: Path, error: Exception) -> str:
 
 
 def _reason(error: Exception) -> str:
-    return (error.msg if isinstance(error, SyntaxError) else str(error)).splitlines()[0]
+    return (error.msg if isinstance(error, SyntaxError) else str(error)).partition("\n")[0]

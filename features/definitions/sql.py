@@ -46,7 +46,7 @@ _KEYWORDS = _OPERATORS | _words(
 _STATEMENTS = _words(
     """select over partition group order union join where having limit insert update delete drop"""
 )
-_DATE_PARTS = _words(
+_DATE_FIELDS = _words(
     """year month day hour minute second quarter week isoweek isoyear dow isodow doy millisecond
     microsecond milliseconds microseconds nanosecond nanoseconds epoch century decade millennium
     date time"""
@@ -131,14 +131,14 @@ def words_of(sql: str) -> list[SqlWord]:
 
 
 def column_names(sql: str) -> list[str]:
-    """Every name that can only mean a column: no function, no type, no part of a date as in `EXTRACT(hour FROM x)`."""
+    """Every name that can only mean a column: no function, no type, no field of a date as in `EXTRACT(hour FROM x)`."""
     words = words_of(sql)
     edge = SqlWord("sign", "", len(sql), len(sql))
     return [
         word.name
         for before, word, after in zip([edge, *words], words, [*words[1:], edge], strict=False)
         if word.kind == "quoted"
-        or (word.kind == "name" and after.name != "(" and not _is_type_or_part(word, before, after))
+        or (word.kind == "name" and after.name != "(" and not _is_type_or_date_field(word, before, after))
     ]
 
 
@@ -150,9 +150,9 @@ def check_words(sql: str, columns: Set[str]) -> None:
     _check_size(words)
     _check_parentheses(words)
     _check_padding(words)
-    for place, word in enumerate(words):
-        before = words[place - 1] if place else None
-        after = words[place + 1] if place + 1 < len(words) else None
+    for index, word in enumerate(words):
+        before = words[index - 1] if index else None
+        after = words[index + 1] if index + 1 < len(words) else None
         _check_order(word, before, after, columns)
         if word.kind == "quoted":
             _check_column(word, columns)
@@ -241,7 +241,7 @@ def _check_order(word: SqlWord, before: SqlWord | None, after: SqlWord | None, c
 
 def _is_value(word: SqlWord, columns: Set[str]) -> bool:
     if word.kind == "name":
-        return word.name in columns or word.lower not in _KEYWORDS | _DATE_PARTS | FUNCTIONS
+        return word.name in columns or word.lower not in _KEYWORDS | _DATE_FIELDS | FUNCTIONS
     return word.kind in ("number", "quoted")
 
 
@@ -249,7 +249,7 @@ def _check_name(word: SqlWord, before: SqlWord | None, after: SqlWord | None, co
     called = after is not None and after.kind == "sign" and after.name == "("
     if called and word.lower not in _KEYWORDS:
         _check_function(word)
-    elif word.name in columns or word.lower in _KEYWORDS or _is_type_or_part(word, before, after):
+    elif word.name in columns or word.lower in _KEYWORDS or _is_type_or_date_field(word, before, after):
         return
     elif word.lower in _STATEMENTS:
         raise Fault(f"`{word.name}` does not belong into an expression on one event", word.start, word.end)
@@ -267,10 +267,10 @@ def _check_function(word: SqlWord) -> None:
         raise Fault(f"unknown function `{word.name}`{hint}", word.start, word.end)
 
 
-def _is_type_or_part(word: SqlWord, before: SqlWord | None, after: SqlWord | None) -> bool:
+def _is_type_or_date_field(word: SqlWord, before: SqlWord | None, after: SqlWord | None) -> bool:
     if before is not None and (before.lower == "as" or before.name == "::"):
         return True
-    return word.lower in _DATE_PARTS and after is not None and after.lower == "from"
+    return word.lower in _DATE_FIELDS and after is not None and after.lower == "from"
 
 
 def _check_column(word: SqlWord, columns: Set[str]) -> None:

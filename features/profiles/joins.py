@@ -19,6 +19,7 @@ import polars as pl
 from features.core.batch import Bools, FeatureMatrix, Floats, Strings
 from features.core.durations import parse_duration
 from features.core.errors import ConfigurationError, FatalError
+from features.core.times import SECOND_US
 from features.definitions.naming import profile_feature_name
 from features.definitions.plan import Plan, Reader
 from features.definitions.profile_names import profile_fields
@@ -28,7 +29,6 @@ from features.profiles.table import read_table
 from features.store.base import ProfileStore
 
 ROW_VERSION = 1
-_MICRO = 1_000_000
 
 
 class ProfileTable(Protocol):
@@ -43,7 +43,7 @@ class ProfileTable(Protocol):
 class ProfileRows:
     """One profile's values for n events; NaN or None where unknown. `updated` in microseconds."""
 
-    found: Bools
+    known: Bools
     updated: Floats
     numbers: dict[str, Floats]
     texts: dict[str, Strings]
@@ -93,8 +93,8 @@ class StoredProfiles:
                 texts[field.name] = values
             else:
                 numbers[field.name] = np.array([nan if v is None else v for v in values], dtype=np.float64)
-        found = np.array([hit is not None for hit in hits], dtype=np.bool_)
-        return ProfileRows(found, np.array(updated, dtype=np.float64), numbers, texts)
+        known = np.array([hit is not None for hit in hits], dtype=np.bool_)
+        return ProfileRows(known, np.array(updated, dtype=np.float64), numbers, texts)
 
 
 class FrameProfiles:
@@ -141,7 +141,7 @@ class FrameProfiles:
             else:
                 numbers[field.name] = _floats(column)
         return ProfileRows(
-            hits.get_column("@found").is_not_null().to_numpy(), _floats(hits["@updated"]), numbers, texts
+            hits.get_column("@known").is_not_null().to_numpy(), _floats(hits["@updated"]), numbers, texts
         )
 
 
@@ -154,7 +154,7 @@ def _history(plan: Plan, profile: Profile, keys: Sequence[str], frame: pl.DataFr
     at = pl.col("@updated").fill_null(np.iinfo(np.int64).min).alias("@at")
     if profile.updated_at is None:
         table = table.unique("@key", keep="last", maintain_order=True)
-    return table.with_columns(at, pl.lit(True).alias("@found")).sort("@at", maintain_order=True)
+    return table.with_columns(at, pl.lit(True).alias("@known")).sort("@at", maintain_order=True)
 
 
 def _keys(matrix: FeatureMatrix, reader: Reader, profile: Profile) -> list[str | None]:
@@ -162,38 +162,41 @@ def _keys(matrix: FeatureMatrix, reader: Reader, profile: Profile) -> list[str |
 
 
 def _with_profile(matrix: FeatureMatrix, profile: Profile, rows: ProfileRows) -> FeatureMatrix:
-    age = np.maximum(matrix.batch.event_time - rows.updated, 0) / _MICRO
+    age = np.maximum(matrix.batch.event_time - rows.updated, 0) / SECOND_US
     stale = np.zeros(len(matrix), dtype=np.bool_)
     if profile.max_age is not None:
-        stale = rows.found & (age > parse_duration(profile.max_age, "max_age") / _MICRO)
+        stale = rows.known & (age > parse_duration(profile.max_age, "max_age") / SECOND_US)
     flags = dict(matrix.flags)
-    flags[f"profile_missing:{profile.name}"] = ~rows.found
+    flags[f"profile_missing:{profile.name}"] = ~rows.known
     flags[f"profile_stale:{profile.name}"] = stale
-    usable = rows.found & ~stale
-    names = list(matrix.names)
+    usable = rows.known & ~stale
+    names, strings = list(matrix.names), dict(matrix.strings)
     columns: list[Floats] = []
-    strings = dict(matrix.strings)
     for field in profile_fields(profile):
         name = profile_feature_name(field.name, profile.entity)
         fill = profile.fill.get(field.name)
         if field.dtype == "string":
-            default = str(fill) if fill is not None else None
-            pairs = zip(rows.texts[field.name], usable.tolist(), strict=True)
-            strings[name] = [value if use and value is not None else default for value, use in pairs]
-            lacking = np.array([value is None for value in rows.texts[field.name]], dtype=np.bool_)
+            texts = rows.texts[field.name]
+            strings[name] = _filled_texts(texts, usable, fill)
+            lacking = np.array([text is None for text in texts], dtype=np.bool_)
         else:
             values = rows.numbers[field.name]
             lacking = np.isnan(values)
             names.append(name)
             columns.append(np.where(usable & ~lacking, values, nan if fill is None else float(fill)))
         if not field.required:
-            flags[f"profile_missing:{profile.name}.{field.name}"] = rows.found & lacking
+            flags[f"profile_missing:{profile.name}.{field.name}"] = rows.known & lacking
     if profile.updated_at is not None:
         names.append(profile_feature_name(f"{profile.name}_age", profile.entity))
         columns.append(age)
-    added = np.column_stack(columns) if columns else np.empty((len(matrix), 0))
-    values = np.hstack([matrix.values, added])
+    values = np.column_stack([matrix.values, *columns])
     return replace(matrix, names=tuple(names), values=values, strings=strings, flags=flags)
+
+
+def _filled_texts(texts: Strings, usable: Bools, fill: object) -> Strings:
+    default = None if fill is None else str(fill)
+    pairs = zip(texts, usable.tolist(), strict=True)
+    return [text if use and text is not None else default for text, use in pairs]
 
 
 def _floats(series: pl.Series) -> Floats:

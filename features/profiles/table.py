@@ -16,7 +16,7 @@ from features.offline.table_columns import typed_column
 
 
 def read_table(
-    plan: Plan, profile: Profile, keys: Sequence[str], frame: pl.DataFrame, place: str
+    plan: Plan, profile: Profile, keys: Sequence[str], frame: pl.DataFrame, label: str
 ) -> tuple[pl.DataFrame, Counter[str]]:
     """Rows that fit: `@key`, `@updated` (microseconds or null), one column a field; and why others do not.
 
@@ -30,13 +30,13 @@ def read_table(
     if profile.updated_at is not None:
         wanted.append(_updated_field(profile))
     for field in wanted:
-        found = typed_column(frame, field, _time_format(frame, field), place)
-        for reason, wrong in found.faults:
+        column = typed_column(frame, field, _time_format(frame, field), label)
+        for reason, wrong in column.faults:
             fresh = wrong & ~bad
             if count := int(fresh.sum()):
                 rejected[f"{field.name}: {reason}"] += count
             bad |= wrong
-        columns[field.name] = found.series
+        columns[field.name] = column.series
     table = pl.DataFrame([series.alias(name) for name, series in columns.items()]).filter(~bad)
     updated = table.get_column(profile.updated_at).cast(pl.Int64) if profile.updated_at else None
     result = table.select(field.name for field in profile_fields(profile)).with_columns(
@@ -53,10 +53,10 @@ def _key_column(series: pl.Series) -> list[str | None]:
 
 def _key_field(plan: Plan, profile: Profile, name: str) -> Field:
     """A key column, typed as the sources that carry the entity have it."""
-    place = next(e.keys.index(name) for e in plan.definitions.entities if e.name == profile.entity)
+    index = next(e.keys.index(name) for e in plan.definitions.entities if e.name == profile.entity)
     for reader in plan.readers.values():
         if profile.entity in reader.entity_keys:
-            column = reader.entity_keys[profile.entity][place]
+            column = reader.entity_keys[profile.entity][index]
             fields = {field.name: field for field in plan.sources[reader.source].fields}
             return Field(name=name, dtype=fields[column].dtype)
     raise ConfigurationError(

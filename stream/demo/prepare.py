@@ -24,9 +24,9 @@ def main() -> None:
     parser.add_argument("directory", type=Path)
     parser.add_argument("--seed", type=int, default=7)
     given = parser.parse_args()
-    with progress_bars(Console()) as say:
-        made = prepare(given.seed, say)
-    shutil.copytree(made, given.directory, dirs_exist_ok=True)
+    with progress_bars(Console()) as report:
+        project = prepare(given.seed, report)
+    shutil.copytree(project, given.directory, dirs_exist_ok=True)
     riskstream(["profiles", "load", "--config", str(given.directory / "riskstream.toml")], {})
 
 

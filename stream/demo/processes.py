@@ -23,7 +23,7 @@ COMMAND = (sys.executable, "-m", "riskstream")
 
 
 class SimulatorProcess:
-    """The simulator's process, and what it says on standard output."""
+    """The simulator's process, and what it prints on standard output."""
 
     def __init__(self, bootstrap: str, seed: int, rate: float, seconds: float, warm_up_days: int) -> None:
         options = {"bootstrap": bootstrap, "seed": seed, "rate": rate, "seconds": seconds}
@@ -52,7 +52,7 @@ class SimulatorProcess:
 
     def warmed_up(self) -> int:
         """Wait until all messages of the days before day 0 are in Kafka; returns how many."""
-        return sum(self._said("warm_up").values())
+        return sum(self._line("warm_up").values())
 
     def go(self) -> None:
         """Let it send live events."""
@@ -69,17 +69,17 @@ class SimulatorProcess:
         """Ask it to end and wait until all it sent is in Kafka."""
         _end(self._process)
 
-    def _said(self, word: str) -> dict[str, int]:
+    def _line(self, word: str) -> dict[str, int]:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
             raise FatalError(f"the simulator ended early, with exit code {self._process.wait()}")
-        said: dict[str, int] = json.loads(line)[word]
-        return said
+        counts: dict[str, int] = json.loads(line)[word]
+        return counts
 
 
 def riskstream(arguments: list[str], variables: Mapping[str, str]) -> None:
-    """Run a command of riskstream to its end; FatalError with what it said when it fails."""
+    """Run a command of riskstream to its end; FatalError with its last output when it fails."""
     done = subprocess.run(
         [*COMMAND, *arguments], env={**os.environ, **variables}, capture_output=True, text=True, check=False
     )
@@ -137,16 +137,16 @@ def await_caught_up(
 
 def _lag(consumer: Consumer) -> int:
     """Messages that the group has not committed, over all input topics."""
-    parts = [
+    partitions = [
         TopicPartition(topic, number)
         for topic in TOPICS
         for number in consumer.list_topics(topic, timeout=10).topics[topic].partitions
     ]
     lag = 0
     try:
-        for part in consumer.committed(parts, timeout=10):
-            low, high = consumer.get_watermark_offsets(part, timeout=10)
-            lag += high - max(part.offset, low)
+        for partition in consumer.committed(partitions, timeout=10):
+            low, high = consumer.get_watermark_offsets(partition, timeout=10)
+            lag += high - max(partition.offset, low)
     except KafkaException:
         return -1
     return lag

@@ -26,6 +26,7 @@ from stream.demo.training import prepare
 
 WARM_UP_DAYS = 7
 DRAIN_SECONDS = 30.0
+_FILLING = "filling windows with a simulated week"
 ALL_TOPICS = (*TOPICS, ALERTS, DECISIONS, DEAD_LETTERS)
 
 
@@ -50,20 +51,28 @@ def run_demo(options: Options, console: Console) -> dict[str, Any]:
         simulator = stack.enter_context(
             SimulatorProcess(bootstrap, options.seed, options.rate, limit, WARM_UP_DAYS)
         )
-        with progress_bars(console) as say:
-            config = prepare(options.seed, say) / "riskstream.toml"
-            settings = {
-                "KAFKA_BOOTSTRAP_SERVERS": bootstrap,
-                "REDIS_URL": redis_url,
-                "RISKSTREAM_DELIVERY": "at_least_once",
-            }
-            riskstream(["profiles", "load", "--config", str(config)], settings)
-            say("filling windows with a simulated week", 0, 1)
+        variables = {
+            "KAFKA_BOOTSTRAP_SERVERS": bootstrap,
+            "REDIS_URL": redis_url,
+            "RISKSTREAM_DELIVERY": "at_least_once",
+        }
+        with progress_bars(console) as report:
+            config = prepare(options.seed, report) / "riskstream.toml"
+            riskstream(["profiles", "load", "--config", str(config)], variables)
+            report(_FILLING, 0, 1)
             simulator.warmed_up()
             log = folder / "worker.log"
-            process = stack.enter_context(worker(config, settings, log))
+            process = stack.enter_context(worker(config, variables, log))
             await_caught_up(bootstrap, process, log)
-            say("filling windows with a simulated week", 1, 1)
+            report(_FILLING, 1, 1)
+        return _watched(bootstrap, simulator, options, console)
+
+
+def _watched(
+    bootstrap: str, simulator: SimulatorProcess, options: Options, console: Console
+) -> dict[str, Any]:
+    """Let events flow, show what comes of them, and count it to the last one."""
+    with ExitStack() as stack:
         watch = Watch(bootstrap)
         watch.begin()
         stack.callback(watch.finish)
@@ -98,12 +107,12 @@ def progress_bars(console: Console) -> Iterator[Any]:
     with Progress(*columns, console=console) as bars:
         tasks: dict[str, TaskID] = {}
 
-        def say(step: str, done: int, total: int) -> None:
+        def report(step: str, done: int, total: int) -> None:
             if step not in tasks:
                 tasks[step] = bars.add_task(step, total=total)
             bars.update(tasks[step], completed=done, total=total)
 
-        yield say
+        yield report
 
 
 def _show(watch: Watch, simulator: SimulatorProcess, options: Options, console: Console) -> None:

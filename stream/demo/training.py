@@ -77,8 +77,8 @@ def prepare(seed: int, progress: Progress) -> Path:
     if folder.exists():
         return folder
     cache_dir().mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="making-", dir=cache_dir()) as made:
-        making = Path(made) / "project"
+    with tempfile.TemporaryDirectory(prefix="making-", dir=cache_dir()) as scratch:
+        making = Path(scratch) / "project"
         (making / "history").mkdir(parents=True)
         for name in ("definitions.py", "riskstream.toml", "reasons.toml"):
             shutil.copy(PROJECT / name, making)

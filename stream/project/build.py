@@ -116,9 +116,9 @@ def load_model(config: Config, plan: Plan, reference: str) -> LoadedModel:
     from models.bundles import bundle
     from models.bundles.registry import Registry
 
-    found = Registry(config.resolve(config.models.registry)).resolve(reference)
-    identity = bundle.Identity(name=found.name, version=found.version)
-    return bundle.load(found.path, make_trust(config), plan, identity=identity)
+    version = Registry(config.resolve(config.models.registry)).resolve(reference)
+    identity = bundle.Identity(name=version.name, version=version.version)
+    return bundle.load(version.path, make_trust(config), plan, identity=identity)
 
 
 def load_models(config: Config, plan: Plan) -> dict[str, Model]:
@@ -185,7 +185,7 @@ def make_dlq_limit(config: Config) -> DlqLimit:
 def _file(config: Config, setting: str, name: str, what: str) -> str:
     path = config.resolve(name)
     if not Path(path).is_file():
-        raise ConfigurationError(f"{config.path}: {setting}: there is no file {path}; name {what}")
+        raise ConfigurationError(f"{config.path}: {setting}: {path} does not exist; name {what}")
     return path
 
 

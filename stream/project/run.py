@@ -77,7 +77,7 @@ def _shadow(config: Config, plan: Plan, scorer: Scorer, metrics: Metrics) -> Ite
     producer = SideProducer(config.kafka, lambda lost: metrics.shadow_dropped.labels("").inc(lost))
     shadow = Shadow(
         challengers,
-        lambda made: producer.publish(topic, encoder.decisions(made)),
+        lambda decisions: producer.publish(topic, encoder.decisions(decisions)),
         lambda source, events: metrics.shadow_dropped.labels(source).inc(events),
         swapper.between,
     )

@@ -46,7 +46,7 @@ def configure(level: str = "info", *, human: bool = False) -> None:
     )
 
 
-def logger(part: str) -> structlog.typing.FilteringBoundLogger:
-    """The log of one part of the program, such as `worker`."""
-    bound: structlog.typing.FilteringBoundLogger = structlog.get_logger(part=part)
+def logger(component: str) -> structlog.typing.FilteringBoundLogger:
+    """The log of one component, such as `worker`."""
+    bound: structlog.typing.FilteringBoundLogger = structlog.get_logger(part=component)
     return bound

@@ -105,8 +105,8 @@ CASES: list[tuple[str, Definitions, str, str]] = [
     ("bad duration", view(windows=("7 days",)), "views.spend.windows[0]", "`7 days` is not a duration"),
     ("negative window", view(windows=("-1d",)), "views.spend.windows[0]", "is not a duration"),
     ("endless window", view(windows=("999999d",)), "views.spend.windows[0]", "longer than 200 years"),
-    ("same window twice", view(windows=("7d", "168h")), "views.spend.windows[1]", "there twice"),
-    ("no window", view(windows=()), "views.spend.windows", "there is none"),
+    ("same window twice", view(windows=("7d", "168h")), "views.spend.windows[1]", "twice"),
+    ("no window", view(windows=()), "views.spend.windows", "is empty"),
     ("own zero window", aggregation(windows=("0d",)), f"{SPEND_AT}.windows[0]", "window of zero"),
     ("bad delay", view(delay="soon"), "views.spend.delay", "not a duration"),
     ("own bad delay", aggregation(delay="1y"), f"{SPEND_AT}.delay", "not a duration"),
@@ -126,7 +126,7 @@ CASES: list[tuple[str, Definitions, str, str]] = [
     ("entity not carried", risk(entity="shop_entity"), "views.risk.entity", "has no columns shop"),
     ("unknown reader", view(readers=("nobody",)), "views.spend.readers[0]", "unknown source `nobody`"),
     ("labels as reader", view(readers=("frauds",)), "views.spend.readers[0]", "never scored"),
-    ("no aggregation", view(aggregations=()), "views.spend.aggregations", "there is none"),
+    ("no aggregation", view(aggregations=()), "views.spend.aggregations", "is empty"),
     ("bad where", aggregation(where="amuont > 3"), f"{SPEND_AT}.where", "    amuont > 3\n    ^^^^^^"),
     ("bad view where", view(where="amount >"), "views.spend.where", "    amount >\n           ^"),
     ("where is a number", aggregation(where="amount + 1"), f"{SPEND_AT}.where", "expected a condition"),
@@ -172,14 +172,14 @@ CASES: list[tuple[str, Definitions, str, str]] = [
         "the name of a column of sources.payments",
     ),
     ("reserved name", aggregation(name="duplicate"), "views.spend", "riskstream's own"),
-    ("view twice", replace(GOOD, views=(SPEND, SPEND)), "views[1].name", "`spend` is there twice"),
-    ("source twice", replace(GOOD, sources=(PAYMENTS, PAYMENTS)), "sources[1].name", "there twice"),
-    ("entity twice", replace(GOOD, entities=(CARD, CARD)), "entities[1].name", "there twice"),
+    ("view twice", replace(GOOD, views=(SPEND, SPEND)), "views[1].name", "`spend` is defined twice"),
+    ("source twice", replace(GOOD, sources=(PAYMENTS, PAYMENTS)), "sources[1].name", "twice"),
+    ("entity twice", replace(GOOD, entities=(CARD, CARD)), "entities[1].name", "twice"),
     (
         "field twice",
         payments(fields=fields(Field(name="amount", dtype="int64"))),
         "sources.payments.fields[6].name",
-        "there twice",
+        "twice",
     ),
     (
         "one wire name twice",
@@ -306,7 +306,7 @@ CASES: list[tuple[str, Definitions, str, str]] = [
 def test_mistake_is_told_with_its_place(definitions: Definitions, place: str, words: str) -> None:
     with pytest.raises(DefinitionError) as caught:
         compile_plan(definitions)
-    assert caught.value.place == place
+    assert caught.value.path == place
     assert words in caught.value.reason
     assert str(caught.value).startswith(f"{place}: ")
 

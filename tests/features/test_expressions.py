@@ -118,7 +118,7 @@ def test_no_condition_and_no_events_give_no_bits() -> None:
 def test_a_message_points_at_the_word(sql: str, words: str, marked: str) -> None:
     with pytest.raises(DefinitionError) as caught:
         check_condition(sql, TYPES, "views.v.where")
-    assert caught.value.place == "views.v.where"
+    assert caught.value.path == "views.v.where"
     reason, line, marks = caught.value.reason.split("\n")
     assert words in reason
     assert line == f"    {sql}"

@@ -60,7 +60,7 @@ def test_a_broken_file_is_told_with_its_line(tmp_path: Path, text: str, line: st
     file.write_text(text)
     with pytest.raises(DefinitionError) as caught:
         load_definitions(file)
-    assert caught.value.place == f"{file}{line}"
+    assert caught.value.path == f"{file}{line}"
     assert words in caught.value.reason
 
 

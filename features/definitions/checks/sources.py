@@ -1,6 +1,6 @@
 """Checks of sources and entities, and what all checks share; the rest is in features/definitions/checks/views.py.
 
-Every mistake is one DefinitionError with its place.
+Every mistake is one DefinitionError with the path to it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from features.definitions.spec import Definitions, Entity, Field, Source
 
 TIME_FORMATS = ("s", "ms", "us", "ns", "iso8601")
 NUMERIC = ("float64", "int64", "bool")
-_PART = re.compile(r"\.(sources|entities|views|profiles|derived)\[(\d+)\]")
+_ITEM = re.compile(r"\.(sources|entities|views|profiles|derived)\[(\d+)\]")
 
 
 class _Named(Protocol):
@@ -54,7 +54,7 @@ def check_sources(definitions: Definitions) -> None:
     check_unique(definitions.sources, "sources")
     check_unique(definitions.entities, "entities")
     if not definitions.sources:
-        raise DefinitionError("sources", "there is none; declare at least one source")
+        raise DefinitionError("sources", "is empty; declare at least one source")
     if definitions.capacity < 2:
         raise DefinitionError("capacity", f"expected at least 2 events, got {definitions.capacity}")
     parse_duration(definitions.lateness, "lateness")
@@ -69,107 +69,110 @@ def check_sources(definitions: Definitions) -> None:
         _check_source(definitions, source, f"sources.{source.name}")
 
 
-def _check_source(definitions: Definitions, source: Source, place: str) -> None:
-    check_fields(source.fields, f"{place}.fields")
+def _check_source(definitions: Definitions, source: Source, path: str) -> None:
+    check_fields(source.fields, f"{path}.fields")
     fields = {field.name: field for field in source.fields}
     if not source.topic:
-        raise DefinitionError(f"{place}.topic", "is empty")
-    typed(fields, source.event_id, f"{place}.event_id", ("string", "int64"), required=True)
-    typed(fields, source.event_time, f"{place}.event_time", ("timestamp",), required=True)
+        raise DefinitionError(f"{path}.topic", "is empty")
+    _check_roles(source, fields, path)
+    _check_time_format(source.time_format, f"{path}.time_format")
+    if (source.event_type is None) != (not source.event_types):
+        raise DefinitionError(f"{path}.event_types", "`event_type` and `event_types` belong together")
+    for name in ("max_age", "max_ahead"):
+        if (limit := getattr(source, name)) is not None:
+            parse_duration(limit, f"{path}.{name}")
+    _check_entity_keys(definitions, source, fields, path)
+    if source.labels is not None:
+        labels = source.labels
+        typed(fields, labels.event_id, f"{path}.labels.event_id", ("string", "int64"), required=True)
+        typed(fields, labels.value, f"{path}.labels.value", NUMERIC, required=True)
+        if labels.event_time is not None:
+            typed(fields, labels.event_time, f"{path}.labels.event_time", ("timestamp",), required=True)
+
+
+def _check_roles(source: Source, fields: dict[str, Field], path: str) -> None:
+    """The columns that are the event's id, time, key, amount and type."""
+    typed(fields, source.event_id, f"{path}.event_id", ("string", "int64"), required=True)
+    typed(fields, source.event_time, f"{path}.event_time", ("timestamp",), required=True)
     if "event_time" in fields and source.event_time != "event_time":
         raise DefinitionError(
-            f"{place}.fields",
+            f"{path}.fields",
             "`event_time` is the event's time in SQL; name this field otherwise, with an `alias`",
         )
     if source.scored and "event_id" in fields and source.event_id != "event_id":
         raise DefinitionError(
-            f"{place}.fields", "`event_id` is not the source's event id; rename it, with an `alias`"
+            f"{path}.fields", "`event_id` is not the source's event id; rename it, with an `alias`"
         )
-    _check_time_format(source.time_format, f"{place}.time_format")
     if source.key is not None:
-        typed(fields, source.key, f"{place}.key", ("string", "int64"))
+        typed(fields, source.key, f"{path}.key", ("string", "int64"))
     if source.amount is not None:
-        typed(fields, source.amount, f"{place}.amount", ("float64", "int64"))
+        typed(fields, source.amount, f"{path}.amount", ("float64", "int64"))
     if source.event_type is not None:
-        typed(fields, source.event_type, f"{place}.event_type", ("string",))
-    if (source.event_type is None) != (not source.event_types):
-        raise DefinitionError(f"{place}.event_types", "`event_type` and `event_types` belong together")
-    for name in ("max_age", "max_ahead"):
-        if (limit := getattr(source, name)) is not None:
-            parse_duration(limit, f"{place}.{name}")
-    _check_entity_keys(definitions, source, fields, place)
-    if source.labels is not None:
-        labels = source.labels
-        typed(fields, labels.event_id, f"{place}.labels.event_id", ("string", "int64"), required=True)
-        typed(fields, labels.value, f"{place}.labels.value", NUMERIC, required=True)
-        if labels.event_time is not None:
-            typed(fields, labels.event_time, f"{place}.labels.event_time", ("timestamp",), required=True)
+        typed(fields, source.event_type, f"{path}.event_type", ("string",))
 
 
-def _check_entity_keys(
-    definitions: Definitions, source: Source, fields: dict[str, Field], place: str
-) -> None:
+def _check_entity_keys(definitions: Definitions, source: Source, fields: dict[str, Field], path: str) -> None:
     entities = {entity.name: entity for entity in definitions.entities}
     for name, columns in source.entity_keys.items():
-        at = f"{place}.entity_keys.{name}"
+        at = f"{path}.entity_keys.{name}"
         entity = known(entities, name, at, "entity")
         if len(columns) != len(entity.keys):
             raise DefinitionError(at, f"expected {len(entity.keys)} columns, got {len(columns)}")
     for entity in definitions.entities:
         for column in key_columns(source, entity) or ():
-            typed(fields, column, f"{place}.entity_keys.{entity.name}", ("string", "int64"))
+            typed(fields, column, f"{path}.entity_keys.{entity.name}", ("string", "int64"))
 
 
-def check_fields(fields: Sequence[Field], place: str) -> None:
+def check_fields(fields: Sequence[Field], path: str) -> None:
     """Names, aliases and limits of a source's or profile's fields."""
-    check_unique(fields, place)
+    check_unique(fields, path)
     for number, field in enumerate(fields):
         limits = (field.minimum, field.maximum)
         if limits != (None, None) and field.dtype not in ("float64", "int64"):
-            raise DefinitionError(f"{place}[{number}]", f"`minimum` and `maximum` do not fit a {field.dtype}")
+            raise DefinitionError(f"{path}[{number}]", f"`minimum` and `maximum` do not fit a {field.dtype}")
         if field.minimum is not None and field.maximum is not None and field.minimum > field.maximum:
-            raise DefinitionError(f"{place}[{number}]", "`minimum` is above `maximum`")
+            raise DefinitionError(f"{path}[{number}]", "`minimum` is above `maximum`")
         if field.alias == "":
-            raise DefinitionError(f"{place}[{number}].alias", "is empty")
+            raise DefinitionError(f"{path}[{number}].alias", "is empty")
     wire = [field.alias or field.name for field in fields]
     for number, name in enumerate(wire):
         if wire.index(name) != number:
-            raise DefinitionError(f"{place}[{number}].alias", f"`{name}` is read by another field too")
+            raise DefinitionError(f"{path}[{number}].alias", f"`{name}` is read by another field too")
 
 
-def _check_time_format(time_format: str, place: str) -> None:
+def _check_time_format(time_format: str, path: str) -> None:
     if time_format not in TIME_FORMATS and "%" not in time_format:
         raise DefinitionError(
-            place, f"`{time_format}` is none of {', '.join(TIME_FORMATS)}, nor like %Y-%m-%d"
+            path, f"`{time_format}` is none of {', '.join(TIME_FORMATS)}, nor like %Y-%m-%d"
         )
 
 
-def check_unique(items: Sequence[_Named], place: str) -> None:
+def check_unique(items: Sequence[_Named], path: str) -> None:
     """Names are identifiers, and no two are alike."""
     seen: set[str] = set()
     for number, item in enumerate(items):
-        check_identifier(item.name, f"{place}[{number}].name")
+        check_identifier(item.name, f"{path}[{number}].name")
         if item.name in seen:
-            raise DefinitionError(f"{place}[{number}].name", f"`{item.name}` is there twice")
+            raise DefinitionError(f"{path}[{number}].name", f"`{item.name}` is defined twice")
         seen.add(item.name)
 
 
-def known(items: dict[str, N], name: str, place: str, kind: str) -> N:
-    """The item of that name; DefinitionError at `place` when there is none."""
+def known(items: dict[str, N], name: str, path: str, kind: str) -> N:
+    """The item of that name; DefinitionError at `path` when there is none."""
     if name not in items:
-        raise DefinitionError(place, unknown(kind, name, items))
+        raise DefinitionError(path, unknown(kind, name, items))
     return items[name]
 
 
 def typed(
-    fields: dict[str, Field], name: str, place: str, dtypes: Sequence[str], required: bool = False
+    fields: dict[str, Field], name: str, path: str, dtypes: Sequence[str], required: bool = False
 ) -> None:
-    """DefinitionError at `place` unless the named column has one of the types."""
-    field = known(fields, name, place, "column")
+    """DefinitionError at `path` unless the named column has one of the types."""
+    field = known(fields, name, path, "column")
     if field.dtype not in dtypes:
-        raise DefinitionError(place, f"column `{name}` must be {' or '.join(dtypes)}, not {field.dtype}")
+        raise DefinitionError(path, f"column `{name}` must be {' or '.join(dtypes)}, not {field.dtype}")
     if required and not field.required:
-        raise DefinitionError(place, f"column `{name}` must be required")
+        raise DefinitionError(path, f"column `{name}` must be required")
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
@@ -181,9 +184,9 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
 
 
 def _named_path(definitions: Definitions, path: str) -> str:
-    found = _PART.match(path)
-    if found is None:
+    match = _ITEM.match(path)
+    if match is None:
         return path.lstrip(".") or "definitions"
-    item = getattr(definitions, found[1])[int(found[2])]
+    item = getattr(definitions, match[1])[int(match[2])]
     name = getattr(item, "name", None)
-    return f"{found[1]}.{name}{path[found.end() :]}" if isinstance(name, str) else path.lstrip(".")
+    return f"{match[1]}.{name}{path[match.end() :]}" if isinstance(name, str) else path.lstrip(".")

@@ -38,23 +38,23 @@ def check_views(definitions: Definitions) -> None:
     sources = {source.name: source for source in definitions.sources}
     entities = {entity.name: entity for entity in definitions.entities}
     for view in definitions.views:
-        place = f"views.{view.name}"
-        source = known(sources, view.source, f"{place}.source", "source")
-        entity = known(entities, view.entity, f"{place}.entity", "entity")
+        path = f"views.{view.name}"
+        source = known(sources, view.source, f"{path}.source", "source")
+        entity = known(entities, view.entity, f"{path}.entity", "entity")
         if key_columns(source, entity) is None:
             raise DefinitionError(
-                f"{place}.entity",
+                f"{path}.entity",
                 f"source `{source.name}` has no columns {', '.join(entity.keys)}; map them by `entity_keys`",
             )
-        _check_readers(view, sources, entity, place)
+        _check_readers(view, sources, entity, path)
         if not view.aggregations:
-            raise DefinitionError(f"{place}.aggregations", "there is none")
-        _check_windows(view.windows, f"{place}.windows")
-        parse_duration(view.delay, f"{place}.delay")
+            raise DefinitionError(f"{path}.aggregations", "is empty")
+        _check_windows(view.windows, f"{path}.windows")
+        parse_duration(view.delay, f"{path}.delay")
         if view.where is not None:
-            check_condition(view.where, source_types(source), f"{place}.where")
+            check_condition(view.where, source_types(source), f"{path}.where")
         for number, aggregation in enumerate(view.aggregations):
-            _check_aggregation(aggregation, view, source, f"{place}.aggregations[{number}]")
+            _check_aggregation(aggregation, view, source, f"{path}.aggregations[{number}]")
 
 
 def check_profiles(definitions: Definitions) -> None:
@@ -62,22 +62,22 @@ def check_profiles(definitions: Definitions) -> None:
     check_unique(definitions.profiles, "profiles")
     entities = {entity.name: entity for entity in definitions.entities}
     for profile in definitions.profiles:
-        place = f"profiles.{profile.name}"
-        known(entities, profile.entity, f"{place}.entity", "entity")
-        check_fields(profile.fields, f"{place}.fields")
+        path = f"profiles.{profile.name}"
+        known(entities, profile.entity, f"{path}.entity", "entity")
+        check_fields(profile.fields, f"{path}.fields")
         if profile.max_age is not None:
-            parse_duration(profile.max_age, f"{place}.max_age")
+            parse_duration(profile.max_age, f"{path}.max_age")
             if profile.updated_at is None:
-                raise DefinitionError(f"{place}.max_age", "needs `updated_at`, the time of the last update")
-        _check_updated_at(profile, place)
+                raise DefinitionError(f"{path}.max_age", "needs `updated_at`, the time of the last update")
+        _check_updated_at(profile, path)
         fields = {field.name: field for field in profile_fields(profile)}
         if not fields:
-            raise DefinitionError(f"{place}.fields", "there is none")
+            raise DefinitionError(f"{path}.fields", "is empty")
         for name, value in profile.fill.items():
-            field = known(fields, name, f"{place}.fill.{name}", "field")
+            field = known(fields, name, f"{path}.fill.{name}", "field")
             if isinstance(value, str) != (field.dtype == "string"):
                 raise DefinitionError(
-                    f"{place}.fill.{name}", f"expected a {field.dtype}, got `{type(value).__name__}`"
+                    f"{path}.fill.{name}", f"expected a {field.dtype}, got `{type(value).__name__}`"
                 )
 
 
@@ -87,7 +87,7 @@ def check_derived(
     """Derived features of a source in dependency order, each with whether it is a text."""
     check_unique(definitions.derived, "derived")
     sources = {one.name: one for one in definitions.sources}
-    mine: dict[str, Derived] = {}
+    own: dict[str, Derived] = {}
     for derived in definitions.derived:
         target = known(sources, derived.source, f"derived.{derived.name}.source", "source")
         if not target.scored:
@@ -95,11 +95,11 @@ def check_derived(
                 f"derived.{derived.name}.source", f"`{target.name}` holds labels: never scored"
             )
         if target.name == source.name:
-            mine[derived.name] = derived
+            own[derived.name] = derived
     types = source_types(source, numbers, texts)
     ordered: list[tuple[Derived, bool]] = []
-    for derived in _in_dependency_order(mine):
-        is_text = check_value(derived.sql, types, f"derived.{derived.name}.sql", pending=mine)
+    for derived in _in_dependency_order(own):
+        is_text = check_value(derived.sql, types, f"derived.{derived.name}.sql", pending=own)
         types.update(source_types(None, *([(), [derived.name]] if is_text else [[derived.name], ()])))
         ordered.append((derived, is_text))
     return ordered
@@ -116,109 +116,109 @@ def check_protected(definitions: Definitions, features: set[str]) -> None:
             )
 
 
-def _check_readers(view: FeatureView, sources: dict[str, Source], entity: Entity, place: str) -> None:
+def _check_readers(view: FeatureView, sources: dict[str, Source], entity: Entity, path: str) -> None:
     if view.readers is None:
         if not any(s.scored and key_columns(s, entity) is not None for s in sources.values()):
             raise DefinitionError(
-                f"{place}.entity", f"no scored source carries `{entity.name}`: nobody reads this"
+                f"{path}.entity", f"no scored source carries `{entity.name}`: nobody reads this"
             )
         return
     for number, name in enumerate(view.readers):
-        reader = known(sources, name, f"{place}.readers[{number}]", "source")
+        reader = known(sources, name, f"{path}.readers[{number}]", "source")
         if not reader.scored:
-            raise DefinitionError(f"{place}.readers[{number}]", f"`{name}` holds labels: never scored")
+            raise DefinitionError(f"{path}.readers[{number}]", f"`{name}` holds labels: never scored")
         if key_columns(reader, entity) is None:
             raise DefinitionError(
-                f"{place}.readers[{number}]", f"`{name}` does not carry entity `{entity.name}`"
+                f"{path}.readers[{number}]", f"`{name}` does not carry entity `{entity.name}`"
             )
 
 
-def _check_windows(windows: Sequence[str], place: str) -> None:
+def _check_windows(windows: Sequence[str], path: str) -> None:
     if not windows:
-        raise DefinitionError(place, "there is none")
+        raise DefinitionError(path, "is empty")
     lengths: list[int] = []
     for number, window in enumerate(windows):
-        length = parse_duration(window, f"{place}[{number}]")
+        length = parse_duration(window, f"{path}[{number}]")
         if length == 0:
-            raise DefinitionError(f"{place}[{number}]", f"`{window}` is a window of zero length")
+            raise DefinitionError(f"{path}[{number}]", f"`{window}` is a window of zero length")
         if length in lengths:
-            raise DefinitionError(f"{place}[{number}]", f"`{window}` is there twice")
+            raise DefinitionError(f"{path}[{number}]", f"`{window}` is given twice")
         lengths.append(length)
 
 
-def _check_aggregation(aggregation: Aggregation, view: FeatureView, source: Source, place: str) -> None:
+def _check_aggregation(aggregation: Aggregation, view: FeatureView, source: Source, path: str) -> None:
     function, column = aggregation.function, aggregation.column
-    _check_column(aggregation, source, place)
+    _check_column(aggregation, source, path)
     if aggregation.windows is not None:
-        _check_windows(aggregation.windows, f"{place}.windows")
+        _check_windows(aggregation.windows, f"{path}.windows")
     if aggregation.delay is not None:
-        parse_duration(aggregation.delay, f"{place}.delay")
+        parse_duration(aggregation.delay, f"{path}.delay")
     types = source_types(source)
     if aggregation.where is not None:
-        check_condition(aggregation.where, types, f"{place}.where")
+        check_condition(aggregation.where, types, f"{path}.where")
     if function == "share":
         if aggregation.of is None:
-            raise DefinitionError(f"{place}.of", "a share needs `of`, the condition whose share is meant")
-        check_condition(aggregation.of, types, f"{place}.of")
+            raise DefinitionError(f"{path}.of", "a share needs `of`, the condition whose share is meant")
+        check_condition(aggregation.of, types, f"{path}.of")
     elif aggregation.of is not None:
-        raise DefinitionError(f"{place}.of", f"`of` belongs to share, not to {function}")
+        raise DefinitionError(f"{path}.of", f"`of` belongs to share, not to {function}")
     windows = aggregation.windows or view.windows
     if aggregation.name is not None:
-        check_identifier(aggregation.name.replace("{window}", "w"), f"{place}.name")
+        check_identifier(aggregation.name.replace("{window}", "w"), f"{path}.name")
         if len(windows) > 1 and "{window}" not in aggregation.name:
             raise DefinitionError(
-                f"{place}.name", f"names {len(windows)} windows alike; put {{window}} into it"
+                f"{path}.name", f"names {len(windows)} windows alike; put {{window}} into it"
             )
     if source.labels is not None and function not in _OF_LABELS:
         raise DefinitionError(
-            f"{place}.function", f"`{function}` does not work on labels; use one of {', '.join(_OF_LABELS)}"
+            f"{path}.function", f"`{function}` does not work on labels; use one of {', '.join(_OF_LABELS)}"
         )
     if source.labels is not None and column not in (None, source.labels.value):
-        raise DefinitionError(f"{place}.column", f"of labels only `{source.labels.value}` can be aggregated")
+        raise DefinitionError(f"{path}.column", f"of labels only `{source.labels.value}` can be aggregated")
 
 
-def _check_column(aggregation: Aggregation, source: Source, place: str) -> None:
+def _check_column(aggregation: Aggregation, source: Source, path: str) -> None:
     function, column = aggregation.function, aggregation.column
     fields = {field.name: field for field in source.fields}
     if function == "rate" and source.labels is None:
         raise DefinitionError(
-            f"{place}.function",
+            f"{path}.function",
             f"`rate` needs labels; source `{source.name}` declares none (`labels=LabelOf(...)`)",
         )
     if function not in _ALLOWED:
         if column is not None:
             raise DefinitionError(
-                f"{place}.column", f"`{function}` takes no column; use `where` to choose events"
+                f"{path}.column", f"`{function}` takes no column; use `where` to choose events"
             )
         return
     if column is None:
-        raise DefinitionError(f"{place}.column", f"`{function}` needs a column")
-    found = known(fields, column, f"{place}.column", "column")
-    if found.dtype not in _ALLOWED[function]:
-        raise DefinitionError(f"{place}.column", f"{function} of `{column}`: it is a {found.dtype}")
-    if aggregation.fill is not None and function in ("first", "last") and found.dtype == "string":
-        raise DefinitionError(f"{place}.fill", f"`{column}` is a string: a fill value is a number")
+        raise DefinitionError(f"{path}.column", f"`{function}` needs a column")
+    declared = known(fields, column, f"{path}.column", "column")
+    if declared.dtype not in _ALLOWED[function]:
+        raise DefinitionError(f"{path}.column", f"{function} of `{column}`: it is a {declared.dtype}")
+    if aggregation.fill is not None and function in ("first", "last") and declared.dtype == "string":
+        raise DefinitionError(f"{path}.fill", f"`{column}` is a string: a fill value is a number")
 
 
-def _check_updated_at(profile: Profile, place: str) -> None:
+def _check_updated_at(profile: Profile, path: str) -> None:
     fields = {field.name: field for field in profile.fields}
     if profile.updated_at in fields and fields[profile.updated_at].dtype != "timestamp":
-        raise DefinitionError(f"{place}.updated_at", f"`{profile.updated_at}` is not a timestamp")
+        raise DefinitionError(f"{path}.updated_at", f"`{profile.updated_at}` is not a timestamp")
 
 
 def _in_dependency_order(derived: dict[str, Derived]) -> list[Derived]:
     done: dict[str, Derived] = {}
 
-    def visit(one: Derived, path: tuple[str, ...]) -> None:
-        if one.name in path:
-            circle = " -> ".join((*path[path.index(one.name) :], one.name))
-            raise DefinitionError(f"derived.{one.name}.sql", f"defines itself in a circle: {circle}")
-        if one.name in done:
+    def visit(feature: Derived, path: tuple[str, ...]) -> None:
+        if feature.name in path:
+            circle = " -> ".join((*path[path.index(feature.name) :], feature.name))
+            raise DefinitionError(f"derived.{feature.name}.sql", f"defines itself in a circle: {circle}")
+        if feature.name in done:
             return
-        for name in references(one.sql, f"derived.{one.name}.sql", derived):
-            visit(derived[name], (*path, one.name))
-        done[one.name] = one
+        for name in references(feature.sql, f"derived.{feature.name}.sql", derived):
+            visit(derived[name], (*path, feature.name))
+        done[feature.name] = feature
 
-    for one in derived.values():
-        visit(one, ())
+    for feature in derived.values():
+        visit(feature, ())
     return list(done.values())

@@ -41,9 +41,11 @@ def transactions_of(world: World, day: int) -> pl.DataFrame:
     Days are numbered from the start of the live stream; history has negative numbers. A day depends on
     the seed and its number alone.
     """
-    parts = [_usual(world, day), _stolen(world, day)]
-    day_parts = [_frame(world, day, part, letter) for part, letter in zip(parts, "ns", strict=True)]
-    return pl.concat(day_parts).sort("event_time", "transaction_id")
+    days_payments = [_usual(world, day), _stolen(world, day)]
+    frames = [
+        _frame(world, day, payments, letter) for payments, letter in zip(days_payments, "ns", strict=True)
+    ]
+    return pl.concat(frames).sort("event_time", "transaction_id")
 
 
 def chargebacks_of(world: World, transactions: pl.DataFrame, day: int) -> pl.DataFrame:
@@ -147,8 +149,8 @@ def _frame(world: World, day: int, payments: _Payments, letter: str) -> pl.DataF
             "device_id": pl.Series(_devices(world, random, payments, online), dtype=pl.String),
             "amount": np.round(np.maximum(payments.amount, 0.5), 2),
             "currency": pl.Series(["EUR"] * count, dtype=pl.String),
-            "country": [COUNTRIES[place] for place in merchants.country[payments.merchant].tolist()],
-            "category": [CATEGORIES[place] for place in merchants.category[payments.merchant].tolist()],
+            "country": [COUNTRIES[index] for index in merchants.country[payments.merchant].tolist()],
+            "category": [CATEGORIES[index] for index in merchants.category[payments.merchant].tolist()],
             "channel": ["ecommerce" if at else "pos" for at in online.tolist()],
             "kind": [KINDS[kind] for kind in payments.kind.tolist()],
         },

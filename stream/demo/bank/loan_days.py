@@ -35,7 +35,7 @@ def applications_of(world: World, day: int) -> pl.DataFrame:
             "broker_id": names("broker", world.applicants.broker[who]),
             "amount": amount,
             "term_months": term,
-            "purpose": [PURPOSES[place] for place in purpose.tolist()],
+            "purpose": [PURPOSES[index] for index in purpose.tolist()],
             "declared_income": np.round(income * overstated, -2),
             "kind": ["default" if is_bad else "" for is_bad in bad.tolist()],
         },

@@ -32,10 +32,12 @@ def _details(hits: Hits) -> dict[str, Any]:
         "events": hits.events,
         "bad": hits.bad,
         "alerts": hits.alerts,
-        "right": hits.found,
+        "right": hits.caught,
         "precision": rounded(hits.precision),
         "recall": rounded(hits.recall),
-        "found_by_kind": {kind: f"{hits.found_by_kind[kind]} of {n}" for kind, n in hits.bad_by_kind.items()},
+        "found_by_kind": {
+            kind: f"{hits.caught_by_kind[kind]} of {n}" for kind, n in hits.bad_by_kind.items()
+        },
     }
 
 

@@ -98,7 +98,7 @@ def _who(alert: Seen) -> str:
 
 def _quality(hits: Hits) -> str:
     kinds = ", ".join(
-        f"{hits.found_by_kind[kind]} of {count} {kind.replace('_', ' ')}"
+        f"{hits.caught_by_kind[kind]} of {count} {kind.replace('_', ' ')}"
         for kind, count in sorted(hits.bad_by_kind.items())
     )
     shares = f"precision {_share(hits.precision)}, recall {_share(hits.recall)}"

@@ -21,11 +21,11 @@ from stream.demo.bank.simulator import TRUTH_HEADER
 
 SCORED_TOPICS = (TRANSACTIONS.topic, APPLICATIONS.topic)
 ALERTS, DECISIONS, DEAD_LETTERS = "alerts", "decisions", "dead-letters"
-Place = tuple[str, int, int]
+Position = tuple[str, int, int]
 
 
 class SeenReason(msgspec.Struct):
-    """The part of a reason that the screen shows."""
+    """What the screen shows of a reason."""
 
     code: str
     text: str
@@ -43,7 +43,7 @@ class _Times(msgspec.Struct):
 
 
 class Seen(msgspec.Struct):
-    """The part of an alert or decision that the demo reads."""
+    """What the demo reads of an alert or decision."""
 
     event_id: str
     event_time: str
@@ -58,7 +58,7 @@ class Seen(msgspec.Struct):
     times: _Times
 
     @property
-    def place(self) -> Place:
+    def position(self) -> Position:
         """The event that it speaks of."""
         return self.source.topic, self.source.partition, self.source.offset
 
@@ -70,19 +70,19 @@ class Hits:
     events: int = 0
     bad: int = 0
     alerts: int = 0
-    found: int = 0
-    found_by_kind: Counter[str] = field(default_factory=Counter)
+    caught: int = 0
+    caught_by_kind: Counter[str] = field(default_factory=Counter)
     bad_by_kind: Counter[str] = field(default_factory=Counter)
 
     @property
     def precision(self) -> float | None:
         """Share of alerts that were right."""
-        return self.found / self.alerts if self.alerts else None
+        return self.caught / self.alerts if self.alerts else None
 
     @property
     def recall(self) -> float | None:
         """Share of the bad that was alerted."""
-        return self.found / self.bad if self.bad else None
+        return self.caught / self.bad if self.bad else None
 
     def add(self, truth: str, alerted: bool) -> None:
         """Count one event whose fate is known."""
@@ -92,8 +92,8 @@ class Hits:
             self.bad += 1
             self.bad_by_kind[truth] += 1
             if alerted:
-                self.found += 1
-                self.found_by_kind[truth] += 1
+                self.caught += 1
+                self.caught_by_kind[truth] += 1
 
 
 class Watch(threading.Thread):
@@ -113,10 +113,10 @@ class Watch(threading.Thread):
         self.latency_ms = array.array("d")
         self.latest: deque[Seen] = deque(maxlen=100)
         self._finished = threading.Event()
-        self._truth: dict[Place, str] = {}
-        self._decided: dict[Place, bool] = {}
-        self._alerted: set[Place] = set()
-        self._dead: set[Place] = set()
+        self._truth: dict[Position, str] = {}
+        self._decided: dict[Position, bool] = {}
+        self._alerted: set[Position] = set()
+        self._dead: set[Position] = set()
         self._decode = msgspec.json.Decoder(Seen).decode
         self._consumer = Consumer(
             {
@@ -142,12 +142,12 @@ class Watch(threading.Thread):
 
     def begin(self) -> None:
         """Note where the topics end now, and start reading from there."""
-        parts = [
+        partitions = [
             TopicPartition(topic, number, self._end(topic, number))
             for topic in (*SCORED_TOPICS, DECISIONS, ALERTS, DEAD_LETTERS)
             for number in self._consumer.list_topics(topic, timeout=10).topics[topic].partitions
         ]
-        self._consumer.assign(parts)
+        self._consumer.assign(partitions)
         self.start()
 
     def _end(self, topic: str, number: int) -> int:
@@ -175,40 +175,40 @@ class Watch(threading.Thread):
     def _take(self, message: Message, now_ms: float) -> None:
         topic = message.topic()
         if topic in SCORED_TOPICS:
-            place = (topic, message.partition() or 0, message.offset() or 0)
+            position = (topic, message.partition() or 0, message.offset() or 0)
             self.produced += 1
-            self._truth[place] = _header(message, TRUTH_HEADER)
-            self._settle(place)
+            self._truth[position] = _header(message, TRUTH_HEADER)
+            self._settle(position)
         elif topic == DEAD_LETTERS:
-            place = _original_place(message)
-            self._dead.add(place)
-            self._settle(place)
+            position = _original_position(message)
+            self._dead.add(position)
+            self._settle(position)
         else:
             seen = self._decode(message.value() or b"")
             if topic == ALERTS:
-                self._alerted.add(seen.place)
+                self._alerted.add(seen.position)
                 self.latest.append(seen)
                 self.alerts_read += 1
             else:
-                self._decided[seen.place] = seen.alert
+                self._decided[seen.position] = seen.alert
                 self.latency_ms.append(now_ms - seen.times.received / 1000)
-            self._settle(seen.place)
+            self._settle(seen.position)
 
-    def _settle(self, place: Place) -> None:
-        truth = self._truth.get(place)
+    def _settle(self, position: Position) -> None:
+        truth = self._truth.get(position)
         if truth is None:
             return
-        if place in self._dead:
-            self._dead.discard(place)
+        if position in self._dead:
+            self._dead.discard(position)
             self.dead_lettered += 1
-        elif (alert := self._decided.get(place)) is not None and (not alert or place in self._alerted):
-            self.hits[place[0]].add(truth, alert)
-            self._alerted.discard(place)
-            del self._decided[place]
+        elif (alert := self._decided.get(position)) is not None and (not alert or position in self._alerted):
+            self.hits[position[0]].add(truth, alert)
+            self._alerted.discard(position)
+            del self._decided[position]
             self.scored += 1
         else:
             return
-        del self._truth[place]
+        del self._truth[position]
 
 
 def _header(message: Message, name: str) -> str:
@@ -216,6 +216,6 @@ def _header(message: Message, name: str) -> str:
     return next((value.decode() for key, value in headers if key == name and value is not None), "")
 
 
-def _original_place(message: Message) -> Place:
+def _original_position(message: Message) -> Position:
     topic = _header(message, "riskstream-topic")
     return topic, int(_header(message, "riskstream-partition")), int(_header(message, "riskstream-offset"))

@@ -17,22 +17,22 @@ _FILES = ("definitions.py", "riskstream.toml", "policy.toml", "event.json")
 def make_project(directory: Path, sample: Path | None = None) -> list[Path]:
     """Write the files of a new project, fitting a sample of events where one is given; overwrites nothing."""
     name = re.sub(r"[^a-z0-9]+", "-", directory.resolve().name.lower()).strip("-") or "riskstream"
-    there = [file for file in _FILES if (directory / file).exists()]
-    if there:
-        raise ConfigurationError(f"{directory / there[0]} is there already; name an empty directory")
+    existing = [file for file in _FILES if (directory / file).exists()]
+    if existing:
+        raise ConfigurationError(f"{directory / existing[0]} exists already; name an empty directory")
     drafted = {} if sample is None else draft.files(guess(sample))
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigurationError(f"{directory}: cannot be made: {error.strerror}") from None
+        raise ConfigurationError(f"{directory}: cannot be created: {error.strerror}") from None
     now = rfc3339(now_ms() * 1000)
     source = "payments" if sample is None else "events"
-    made = []
+    written = []
     for file in _FILES:
         text = drafted.get(file) or (files("stream.project.scaffold") / file).read_text("utf-8")
         target = directory / file
         target.write_text(
             text.replace("@NAME@", name).replace("@NOW@", now).replace("@SOURCE@", source), "utf-8"
         )
-        made.append(target)
-    return made
+        written.append(target)
+    return written
