@@ -23,7 +23,7 @@ from models.bundles import bundle
 from models.bundles.plan_check import protected_features
 from models.bundles.signing import trust
 from models.core.inputs import from_rows
-from models.decision.decisions import Decisions
+from models.decision.decisions import DecisionCode, Decisions
 from models.decision.policy import load_policy
 from models.decision.reasons.adverse_action import violations
 from models.decision.reasons.reasons import at_baseline
@@ -53,7 +53,6 @@ NUMBERS = (
     "people_liable",
 )
 PROTECTED = ("personal_status_sex", "age", "foreign_worker")
-DECLINE = 2
 
 applications = Source(
     name="applications",
@@ -141,7 +140,7 @@ def check(frame: pl.DataFrame, models: dict[str, ModelSettings]) -> dict[str, An
 
 
 def _declines(decisions: Decisions) -> list[int]:
-    rows: list[int] = np.flatnonzero(decisions.decision == DECLINE).tolist()
+    rows: list[int] = np.flatnonzero(decisions.decision == DecisionCode.DECLINE).tolist()
     return rows
 
 

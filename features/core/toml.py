@@ -56,15 +56,18 @@ def parse_toml(text: str, path: str | Path) -> dict[str, Any]:
         raise ConfigurationError(f"{path}: not TOML: nested too deeply") from None
 
 
-def convert(tables: Mapping[str, Any], kind: type[T], path: Path, table: str = "") -> T:
+def convert(
+    tables: Mapping[str, Any], kind: type[T], path: Path, table: str = "", *, strict: bool = False
+) -> T:
     """Typed settings of one table; unknown names and wrong types are errors that say where.
 
-    `table` is the table's own name, such as `api`, used in messages.
+    `table` is the table's own name, such as `api`, used in messages. Unless `strict`, a text is taken for the
+    number or the flag that it spells: environment variables give texts.
     """
     prefix = f"{table}." if table else ""
     _check_names(tables, kind, path, prefix)
     try:
-        return msgspec.convert(tables, kind, strict=False)
+        return msgspec.convert(tables, kind, strict=strict)
     except msgspec.ValidationError as error:
         raise ConfigurationError(_message(str(error), path, prefix) + _choices(str(error), kind)) from None
 
@@ -83,7 +86,7 @@ def _choices(message: str, kind: Any) -> str:
     at = _AT.search(message)
     if at is None or "enum" not in message:
         return ""
-    for name in at[1].split("."):
+    for name in at[1].replace("[...]", "").split("."):
         struct = _struct_within(kind)
         fields = msgspec.structs.fields(struct) if struct is not None else ()
         kind = next((field.type for field in fields if field.encode_name == name), None)

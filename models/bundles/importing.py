@@ -18,14 +18,13 @@ that it is right.
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 
-import msgspec
 import numpy as np
 from msgspec import Struct
 
-from features.core.errors import ConfigurationError
+from features.core.files import read_text
+from features.core.toml import convert, parse_toml
 from features.definitions.plan import Plan
 from models.bundles.bundle import Contents
 from models.core.base import ModelInputs
@@ -53,12 +52,8 @@ class Declaration(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 def read_declaration(path: str) -> Declaration:
     """Read a declaration; ConfigurationError says what is wrong with it."""
-    try:
-        return msgspec.convert(tomllib.loads(Path(path).read_text()), Declaration)
-    except OSError as error:
-        raise ConfigurationError(f"{path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
-        raise ConfigurationError(f"{path}: {error}") from error
+    file = Path(path)
+    return convert(parse_toml(read_text(file), file), Declaration, file, strict=True)
 
 
 def import_onnx(model: bytes, declared: Declaration, plan: Plan) -> Contents:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Literal
 
 import numpy as np
@@ -12,7 +13,17 @@ from features.core.batch import Bools, FeatureMatrix, Floats
 from models.core.base import ModelVersion
 
 Mode = Literal["live", "shadow", "replay"]
-DECISIONS = ("approve", "review", "decline")
+
+
+class DecisionCode(IntEnum):
+    """What is decided of an event, from mild to strict: the numbers in `Decisions.decision`."""
+
+    APPROVE = 0
+    REVIEW = 1
+    DECLINE = 2
+
+
+DECISIONS = tuple(code.name.lower() for code in DecisionCode)
 SEVERITIES = ("none", "low", "medium", "high", "critical")
 
 
@@ -35,7 +46,7 @@ class Reason:
 class Decisions:
     """Decisions for the rows of one `FeatureMatrix`.
 
-    `decision` and `severity` index DECISIONS and SEVERITIES. `alert` says which rows are published
+    `decision` holds numbers of `DecisionCode`, `severity` indexes SEVERITIES. `alert` says which rows are published
     to the alerts topic: review or decline, and not `suppressed`. `rules_hit` and `reasons` hold
     only rows that have some, by row number. `policy` is the policy file's SHA-256 (16 characters).
     """

@@ -93,11 +93,11 @@ def load_policy(path: str | Path, plan: Plan) -> Policy:
     parsed = settings.parse(content[file], file)
     known = _catalogue(parsed, file, content)
     deciders = {
-        name: _decider(name, policy, parsed, known, plan, file) for name, policy in parsed.sources.items()
+        name: _decider(name, policy, parsed, known, plan, content) for name, policy in parsed.sources.items()
     }
     unsaid = sorted(set(plan.readers) - set(deciders))
     if unsaid:
-        raise PolicyError(f"{file} sources", f"says nothing about `{unsaid[0]}`, which is scored")
+        raise PolicyError(f"{file}: sources", f"says nothing about `{unsaid[0]}`, which is scored")
     return Policy(_version(content), deciders, tuple(content))
 
 
@@ -107,13 +107,13 @@ def read_policy(file: Path) -> dict[Path, bytes]:
     parsed = settings.parse(content[file], file)
     if parsed.reasons.catalogue is not None:
         named = file.parent / parsed.reasons.catalogue
-        content[named] = _read_named(named, file.parent, f"{file} reasons.catalogue")
+        content[named] = _read_named(named, file.parent, f"{file}: reasons.catalogue")
     for source, policy in parsed.sources.items():
         for number, listed in enumerate(policy.lists):
             if listed.file is not None:
                 named = file.parent / listed.file
                 content[named] = _read_named(
-                    named, file.parent, f"{file} sources.{source}.lists[{number}].file"
+                    named, file.parent, f"{file}: sources.{source}.lists[{number}].file"
                 )
     return content
 
@@ -162,9 +162,14 @@ def _catalogue(parsed: PolicyFile, file: Path, content: Mapping[Path, bytes]) ->
 
 
 def _decider(
-    name: str, policy: SourcePolicy, parsed: PolicyFile, known: Catalogue, plan: Plan, file: Path
+    name: str,
+    policy: SourcePolicy,
+    parsed: PolicyFile,
+    known: Catalogue,
+    plan: Plan,
+    content: Mapping[Path, bytes],
 ) -> SourceDecider:
-    place = f"{file} sources.{name}"
+    place = f"{next(iter(content))}: sources.{name}"
     if name not in plan.readers:
         scored = ", ".join(sorted(plan.readers))
         raise PolicyError(place, f"no such scored source; known: {scored}")
@@ -178,7 +183,7 @@ def _decider(
     reasons = parsed.reasons
     return SourceDecider(
         policy=policy,
-        rules=compile_rules(policy, name, plan, file.parent, place),
+        rules=compile_rules(policy, name, plan, content, place),
         catalogue=known,
         limits=Limits(
             most=reasons.most,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
-import msgspec
 from msgspec import Meta, Struct
 
 from features.core.durations import parse_duration
+from features.core.files import decode
+from features.core.toml import convert, parse_toml
 from models.core.errors import PolicyError
 
 Action = Literal["flag", "approve", "review", "decline"]
@@ -141,18 +141,10 @@ class PolicyFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def parse(data: bytes, path: Path) -> PolicyFile:
-    """Read a policy file's bytes; PolicyError names the place in it."""
-    try:
-        raw = tomllib.loads(data.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise PolicyError(str(path), f"not TOML: {error}") from error
-    try:
-        settings = msgspec.convert(raw, PolicyFile)
-    except msgspec.ValidationError as error:
-        reason, _, place = str(error).partition(" - at `$.")
-        raise PolicyError(f"{path} {place.rstrip('`')}".rstrip(), reason) from error
+    """Read a policy file's bytes; ConfigurationError names file and setting."""
+    settings = convert(parse_toml(decode(data, path), path), PolicyFile, path, strict=True)
     for name, source in settings.sources.items():
-        _check(source, f"{path} sources.{name}")
+        _check(source, f"{path}: sources.{name}")
     return settings
 
 

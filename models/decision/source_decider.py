@@ -11,16 +11,15 @@ from numpy.typing import NDArray
 from features.core.batch import Bools, Column, FeatureMatrix, Floats
 from features.engine.key_texts import key_texts
 from models.core.base import Model
-from models.decision.decisions import Decisions, Mode, Reason
+from models.decision.decisions import DecisionCode, Decisions, Mode, Reason
 from models.decision.memory.memory import SourceMemory
 from models.decision.reasons import adverse_action, reasons
 from models.decision.reasons.catalogue import Catalogue
 from models.decision.reasons.reasons import Explained, Limits
 from models.decision.rules import thresholds
-from models.decision.rules.rules import Outcome, RuleSet
+from models.decision.rules.rules import NO_ACTION, RuleOutcome, RuleSet
 from models.decision.settings import LEVELS, SourcePolicy
 
-APPROVE, REVIEW, DECLINE = 0, 1, 2
 _HASH_RANGE = float(2**64)
 
 
@@ -42,7 +41,7 @@ class SourceDecider:
         outcome = self.rules.evaluate(features, score)
         decision, threshold = self._by_score(features, score, model, outcome, remember)
         released = self._release(features, decision, outcome)
-        decision[released] = APPROVE
+        decision[released] = DecisionCode.APPROVE
         _apply_rules(decision, outcome)
         rows = np.flatnonzero(decision)
         told: dict[int, tuple[Reason, ...]] = {}
@@ -59,7 +58,7 @@ class SourceDecider:
             threshold=threshold,
             decision=decision,
             severity=self._severity(features, score, decision),
-            alert=(decision > APPROVE) & ~suppressed,
+            alert=(decision > DecisionCode.APPROVE) & ~suppressed,
             suppressed=suppressed,
             rules_hit=self._hits(outcome),
             reasons=told,
@@ -67,50 +66,52 @@ class SourceDecider:
         )
 
     def _by_score(
-        self, features: FeatureMatrix, score: Floats, model: Model, outcome: Outcome, remember: bool
+        self, features: FeatureMatrix, score: Floats, model: Model, outcome: RuleOutcome, remember: bool
     ) -> tuple[NDArray[np.int8], Floats]:
         review, decline = thresholds.rows(self.policy, features, model, outcome.segments)
         declined = score >= decline
         if self.memory.budgets is not None:
-            free = ~declined & (outcome.action < 0)
+            free = ~declined & (outcome.action == NO_ACTION)
             reviewed, review = self.memory.budgets.decide(features, score, free, remember)
         else:
             reviewed = score >= review
         decision = reviewed.astype(np.int8)
-        decision[declined] = DECLINE
+        decision[declined] = DecisionCode.DECLINE
         return decision, np.minimum(review, decline)
 
-    def _release(self, features: FeatureMatrix, decision: NDArray[np.int8], outcome: Outcome) -> Bools:
+    def _release(self, features: FeatureMatrix, decision: NDArray[np.int8], outcome: RuleOutcome) -> Bools:
         released = np.zeros(len(decision), dtype=np.bool_)
         release = self.policy.release
         if release is not None and release.share > 0.0:
-            for row in np.flatnonzero((decision == DECLINE) & (outcome.action != DECLINE)).tolist():
+            for row in np.flatnonzero(
+                (decision == DecisionCode.DECLINE) & (outcome.action != DecisionCode.DECLINE)
+            ).tolist():
                 released[row] = _draw(features.batch.event_ids[row], release.salt) < release.share
         return released
 
     def _reasons(
-        self, decision: NDArray[np.int8], rows: NDArray[np.intp], explained: Explained, outcome: Outcome
+        self, decision: NDArray[np.int8], rows: NDArray[np.intp], explained: Explained, outcome: RuleOutcome
     ) -> dict[int, tuple[Reason, ...]]:
         told: dict[int, tuple[Reason, ...]] = {}
         for place, row in enumerate(rows.tolist()):
             by_rule = self._rule_reasons(outcome, row)
             ranked = reasons.rank(explained, place, self.catalogue, self.limits)
-            if self.policy.adverse_action is not None and decision[row] == DECLINE:
+            if self.policy.adverse_action is not None and decision[row] == DecisionCode.DECLINE:
                 most = self.policy.adverse_action.most
                 ranked = adverse_action.hold_together(explained, place, ranked[:most])
                 if not ranked and not by_rule:
-                    decision[row] = REVIEW
+                    decision[row] = DecisionCode.REVIEW
                     ranked = (reasons.COMBINATION_REASON,)
             if by_rule and not any(reason.feature for reason in ranked):
                 ranked = ()
             told[row] = by_rule + ranked
         return told
 
-    def _rule_reasons(self, outcome: Outcome, row: int) -> tuple[Reason, ...]:
+    def _rule_reasons(self, outcome: RuleOutcome, row: int) -> tuple[Reason, ...]:
         return tuple(
             replace(reasons.COMBINATION_REASON, code=self.rules.names[k], text=self.rules.texts[k])
             for k in reversed(self.rules.order)
-            if outcome.hits[k][row] and self.rules.actions[k] > APPROVE
+            if outcome.hits[k][row] and self.rules.actions[k] > DecisionCode.APPROVE
         )
 
     def _suppress(
@@ -137,9 +138,9 @@ class SourceDecider:
             for level, name in enumerate(LEVELS, start=2):
                 edge = bands.exposure.get(name, np.inf)
                 severity = np.where(exposure >= edge, np.maximum(severity, level), severity)
-        return np.where(decision > APPROVE, severity, 0).astype(np.int8)
+        return np.where(decision > DecisionCode.APPROVE, severity, 0).astype(np.int8)
 
-    def _hits(self, outcome: Outcome) -> dict[int, tuple[str, ...]]:
+    def _hits(self, outcome: RuleOutcome) -> dict[int, tuple[str, ...]]:
         hits: dict[int, tuple[str, ...]] = {}
         for name, held in zip(self.rules.names, outcome.hits, strict=True):
             for row in np.flatnonzero(held).tolist():
@@ -147,8 +148,8 @@ class SourceDecider:
         return hits
 
 
-def _apply_rules(decision: NDArray[np.int8], outcome: Outcome) -> None:
-    decision[outcome.action == APPROVE] = APPROVE
+def _apply_rules(decision: NDArray[np.int8], outcome: RuleOutcome) -> None:
+    decision[outcome.action == DecisionCode.APPROVE] = DecisionCode.APPROVE
     np.maximum(decision, outcome.action, out=decision)
 
 

@@ -10,13 +10,14 @@ Read once by `load_settings`; everything after is typed and frozen.
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
 from features.core.errors import ConfigurationError
+from features.core.files import read_text
+from features.core.toml import convert, parse_toml
 
 Algorithm = Literal["logistic", "forest", "xgboost", "blend"]
 Parameter = float | int | str | bool | None
@@ -122,22 +123,13 @@ class TrainSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 def load_settings(path: str | Path) -> TrainSettings:
     """Read and check a settings file; ConfigurationError names the setting that is wrong."""
     file = Path(path)
-    try:
-        raw: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigurationError(f"{file}: cannot be read: {error.strerror}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"{file}: not valid TOML: {error}") from error
-    try:
-        return msgspec.convert(raw, TrainSettings)
-    except msgspec.ValidationError as error:
-        raise ConfigurationError(f"{file}: {error}") from error
+    return convert(parse_toml(read_text(file), file), TrainSettings, file, strict=True)
 
 
 def choose_model(settings: TrainSettings, name: str) -> ModelSettings:
     """The settings of one model; ConfigurationError lists the names there are."""
-    found = settings.models.get(name)
-    if found is None:
+    model = settings.models.get(name)
+    if model is None:
         known = ", ".join(sorted(settings.models)) or "none"
         raise ConfigurationError(f"models.{name}: no such model in the settings; there are: {known}")
-    return found
+    return model

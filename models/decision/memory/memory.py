@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from features.core.durations import parse_duration
+from models.decision.decisions import DecisionCode
 from models.decision.memory.budgets import Budgets
 from models.decision.memory.suppression import AlertMemory
 from models.decision.settings import SourcePolicy
@@ -53,8 +54,12 @@ class SourceMemory:
             self.alerts = AlertMemory(parse_duration(policy.suppress.period, "suppress.period"))
             self.alerts.recall([(key, a.event_id, a.time, a.decision) for key, a in known if key])
         if self.budgets is not None:
-            spent = [a for a in alerts if not a.by_rule and a.threshold is not None and a.decision == 1]
-            self.budgets.recall([(a.partition, a.time, a.threshold or 0.0) for a in spent])
+            spent = [
+                (alert.partition, alert.time, alert.threshold)
+                for alert in alerts
+                if alert.decision == DecisionCode.REVIEW and not alert.by_rule and alert.threshold is not None
+            ]
+            self.budgets.recall(spent)
 
     def adopt(self, old: SourceMemory, mine: SourcePolicy, other: SourcePolicy) -> None:
         """Take over what still fits from the memory of another version of the policy."""

@@ -14,7 +14,7 @@ import numpy as np
 from features.core.batch import Floats
 from models.core.base import Model, ModelInputs
 from models.core.inputs import from_rows
-from models.decision.decisions import Decisions, Reason
+from models.decision.decisions import DecisionCode, Decisions, Reason
 from models.decision.reasons.reasons import Explained, at_baseline
 
 MOST = 4
@@ -38,7 +38,7 @@ def violations(decisions: Decisions, model: Model, protected: frozenset[str] = f
 
     A decline for a rule names the rule; features named beside it are checked all the same.
     """
-    rows = np.flatnonzero(decisions.decision == 2)
+    rows = np.flatnonzero(decisions.decision == DecisionCode.DECLINE)
     inputs = from_rows(decisions.features, model.signature, rows)
     score = model.score_inputs(inputs)
     found: list[str] = []

@@ -12,15 +12,15 @@ The first entry that fits a feature counts, exact names before patterns. Texts m
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from string import Formatter
 
-import msgspec
 from msgspec import Struct
 
+from features.core.files import decode
+from features.core.toml import convert, parse_toml
 from models.core.errors import PolicyError
 
 _MAX_TEXT = 1_000
@@ -74,14 +74,14 @@ class Catalogue:
 
 
 def parse(data: bytes, path: Path) -> Catalogue:
-    """Read a catalogue's bytes; PolicyError names the entry that is wrong."""
-    try:
-        entries = msgspec.convert(tomllib.loads(data.decode()), dict[str, Entry])
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
-        raise PolicyError(str(path), str(error)) from error
-    for name, entry in entries.items():
+    """Read a catalogue's bytes; ConfigurationError names the entry that is wrong."""
+    entries: dict[str, Entry] = {}
+    for name, table in parse_toml(decode(data, path), path).items():
+        if not isinstance(table, dict):
+            raise PolicyError(f"{path}: {name}", "expected a table such as [amount] with code and text")
+        entries[name] = entry = convert(table, Entry, path, name, strict=True)
         for template in (entry.text, entry.higher, entry.lower):
-            _check(template or "", f"{path} {name}")
+            _check(template or "", f"{path}: {name}")
     return Catalogue(entries)
 
 

@@ -7,7 +7,7 @@ is recorded and decides nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,22 +15,30 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from features.core import files
 from features.core.batch import Bools, Column, FeatureMatrix, Floats
 from features.definitions import expressions
 from features.definitions.plan import Plan
 from models.core.errors import PolicyError
 from models.core.inputs import as_texts
+from models.decision.decisions import DecisionCode
 from models.decision.rules.thresholds import exposure_of
 from models.decision.settings import ListRule, Rule, SourcePolicy
 
 SCORE = "score"
 EXPOSURE = "exposure"
-_STRICTNESS = {"flag": -1, "approve": 0, "review": 1, "decline": 2}
+NO_ACTION = -1
+_STRICTNESS = {
+    "flag": NO_ACTION,
+    "approve": DecisionCode.APPROVE,
+    "review": DecisionCode.REVIEW,
+    "decline": DecisionCode.DECLINE,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """Which rules hold: `hits[k]` for rule k, and the action of the deciding rule, -1 where none decides."""
+class RuleOutcome:
+    """Which rules hold: `hits[k]` for rule k, and the action of the deciding rule, NO_ACTION where none decides."""
 
     segments: list[Bools]
     hits: list[Bools]
@@ -51,15 +59,15 @@ class RuleSet:
     types: expressions.Types
     lists: tuple[tuple[str, frozenset[str]], ...] = field(repr=False)
 
-    def evaluate(self, features: FeatureMatrix, score: Floats) -> Outcome:
+    def evaluate(self, features: FeatureMatrix, score: Floats) -> RuleOutcome:
         """Evaluate everything; a null condition does not hold."""
         held = self._evaluated(features, score) if self.conditions else []
         held += [_member(features, column, values) for column, values in self.lists]
         hits = held[self.segments :]
-        action = np.full(len(features), -1, dtype=np.int8)
+        action = np.full(len(features), NO_ACTION, dtype=np.int8)
         for rule in self.order:
             action[hits[rule]] = self.actions[rule]
-        return Outcome(segments=held[: self.segments], hits=hits, action=action)
+        return RuleOutcome(segments=held[: self.segments], hits=hits, action=action)
 
     def _evaluated(self, features: FeatureMatrix, score: Floats) -> list[Bools]:
         columns: dict[str, Column] = {name: self._column(features, score, name) for name in self.used}
@@ -85,8 +93,10 @@ class RuleSet:
         return [None] * len(features) if text else np.full(len(features), np.nan)
 
 
-def compile_rules(policy: SourcePolicy, source: str, plan: Plan, root: Path, place: str) -> RuleSet:
-    """Check a source's conditions and lists against the plan; list files stand relative to `root`."""
+def compile_rules(
+    policy: SourcePolicy, source: str, plan: Plan, content: Mapping[Path, bytes], place: str
+) -> RuleSet:
+    """Check a source's conditions and lists against the plan; `content` holds the policy's files, itself first."""
     reader = plan.readers[source]
     types = expressions.source_types(plan.sources[source], reader.names, reader.text_names)
     for extra in (SCORE, EXPOSURE):
@@ -107,7 +117,7 @@ def compile_rules(policy: SourcePolicy, source: str, plan: Plan, root: Path, pla
         used=tuple(sorted({name for expression in compiled for name in expression.meta.root_names()})),
         types=types,
         lists=tuple(
-            (listed.column, _values(listed, types, root, f"{place}.lists[{number}]"))
+            (listed.column, _values(listed, types, content, f"{place}.lists[{number}]"))
             for number, listed in enumerate(policy.lists)
         ),
     )
@@ -119,16 +129,16 @@ def _order(ranks: Sequence[tuple[int, int]]) -> tuple[int, ...]:
     return tuple(sorted(deciding, key=lambda number: ranks[number]))
 
 
-def _values(listed: ListRule, types: expressions.Types, root: Path, place: str) -> frozenset[str]:
+def _values(
+    listed: ListRule, types: expressions.Types, content: Mapping[Path, bytes], place: str
+) -> frozenset[str]:
     if listed.column not in types:
         raise PolicyError(f"{place}.column", f"there is no column `{listed.column}`")
     if listed.file is None:
         return frozenset(listed.values)
-    try:
-        lines = (root / listed.file).read_text().splitlines()
-    except OSError as error:
-        raise PolicyError(f"{place}.file", f"{listed.file}: {error.strerror}") from error
-    return frozenset(line.strip() for line in lines if line.strip() and not line.startswith("#"))
+    file = next(iter(content)).parent / listed.file
+    lines = map(str.strip, files.lines(files.decode(content[file], file)))
+    return frozenset(line for line in lines if line and not line.startswith("#"))
 
 
 def _member(features: FeatureMatrix, column: str, values: frozenset[str]) -> Bools:

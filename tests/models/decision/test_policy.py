@@ -220,8 +220,8 @@ def test_reload_keeps_what_still_fits(load, features, score, model):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", "says nothing about `payments`|missing required field `sources`"),
-        ("[sources.payments]\nreviews = 1", "unknown field `reviews`"),
+        ("", "says nothing about `payments`|`sources` is missing"),
+        ("[sources.payments]\nreviews = 1", "payments.reviews` is no setting; did you mean"),
         ("[sources.loans]\n[sources.payments]", "no such scored source; known: payments"),
         (HEAD + "review = 1.5", "no probability"),
         (HEAD + "review = ]", "not TOML"),
@@ -320,3 +320,19 @@ def test_a_list_that_is_no_file_is_not_waited_for(load, tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(ConfigurationError, match="not a regular file"):
         load(LISTED + 'file = "pipe"\n')
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_the_first_line_of_a_list_counts_whatever_mark_the_editor_puts_before_it(load, tmp_path, mark):
+    (tmp_path / "cards.txt").write_bytes(mark + "c7\r\nc8\r\n# c9\r\nZürich\r\n".encode())
+    policy = load(LISTED + 'file = "cards.txt"\n')
+    ((_, values),) = policy._deciders["payments"].rules.lists
+    assert values == {"c7", "c8", "Zürich"}
+
+
+def test_a_list_in_another_encoding_is_one_line_that_names_file_and_line(load, tmp_path):
+    (tmp_path / "cards.txt").write_bytes("c7\nZürich\n".encode("latin-1"))
+    with pytest.raises(
+        ConfigurationError, match=r"cards\.txt:2: byte 0xfc is not UTF-8; save the file as UTF-8"
+    ):
+        load(LISTED + 'file = "cards.txt"\n')
