@@ -8,6 +8,8 @@ KILLS ?= 200
 CHECKS ?= hole-* merged-*
 JOBS ?= 1
 TIMES ?= 10
+WITHIN ?= 3
+PAIRS ?= 10
 # Files of tests side by side, each job with its own broker; long ones first.
 SPREAD := $(if $(filter 1,$(JOBS)),,--numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder)
 
@@ -69,8 +71,8 @@ format: install  ## rewrite the code as ruff formats it
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-bench: servers  ## riskstream's own speed: throughput, latency, scaling (minutes)
-	$(PY) -m benchmarks.bench
+bench: servers  ## riskstream's own speed (minutes); AGAINST=<commit> WITHIN=3 PAIRS=10: CPU beside that commit, in turn
+	$(if $(AGAINST),$(PY) -m benchmarks.against $(AGAINST) --within $(WITHIN) --pairs $(PAIRS),$(PY) -m benchmarks.bench)
 
 bench-peers: servers  ## the same job in other frameworks, side by side (long)
 	$(PY) -m benchmarks.peers
