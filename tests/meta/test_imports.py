@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,7 @@ EXTRAS = {
 HEAVY = ("faust", "matplotlib", "pandas", "plotly", "ray", "sklearn", "skl2onnx", "xgboost")
 
 
+@cache
 def modules() -> dict[str, Path]:
     """Every module of the three packages, by dotted name."""
     found = {}
@@ -48,8 +50,13 @@ def modules() -> dict[str, Path]:
     return found
 
 
-def imported(path: Path, *, at_load: bool = False) -> Iterator[str]:
+@cache
+def imported(path: Path, *, at_load: bool = False) -> tuple[str, ...]:
     """Dotted names that a file imports: all of them, or only those outside functions and TYPE_CHECKING."""
+    return tuple(_imported(path, at_load=at_load))
+
+
+def _imported(path: Path, *, at_load: bool) -> Iterator[str]:
     pending: list[ast.AST] = [ast.parse(path.read_text(), str(path))]
     while pending:
         node = pending.pop()
