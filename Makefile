@@ -74,10 +74,12 @@ format: install  ## rewrite the code as ruff formats it
 bench: servers  ## riskstream's own speed (minutes); AGAINST=<commit> WITHIN=3 PAIRS=10: CPU beside that commit, in turn
 	$(if $(AGAINST),$(PY) -m benchmarks.against $(AGAINST) --within $(WITHIN) --pairs $(PAIRS),$(PY) -m benchmarks.bench)
 
-bench-peers: servers  ## the same job in other frameworks, side by side (long)
+bench-peers: install  ## the same job in other frameworks, side by side (long)
+	bash tests/servers/install.sh javac
 	$(PY) -m benchmarks.peers
 
-bench-http: servers  ## HTTP scoring under load beside a plain service
+bench-http: install  ## HTTP scoring under load beside a plain service
+	bash tests/servers/install.sh hey
 	$(PY) -m benchmarks.http
 
 bench-backtest: install  ## backtests of the handbook, once and ten times over: events/s, CPU, memory (minutes)

@@ -235,8 +235,6 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--rate", type=float, default=510)
     given = parser.parse_args()
-    if shutil.which("hey") is None:
-        raise SystemExit("hey is not installed: apt-get install hey")
     job, values = build.load(), row()
     measured: dict[str, Measured] = {}
     with tempfile.TemporaryDirectory() as name:

@@ -1,14 +1,22 @@
 #!/usr/bin/env bash
-# Installs what the tests start: Apache Kafka's jars (Maven, into a cache), and redis-server, Java, Maven and Chromium
-# (which looks at reports) by apt where they are absent. Quick when all is there.
+# Installs what the tests start, and the programs named: Apache Kafka's jars (Maven, into a cache), and by apt what is
+# absent of redis-server, Java, Maven and Chromium (which looks at reports). Quick when all is there.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
+# Program -> Debian package.
+declare -A package=(
+    [redis-server]=redis-server
+    [java]=openjdk-17-jre-headless
+    [javac]=openjdk-17-jdk-headless
+    [mvn]=maven
+    [chromium]=chromium
+    [hey]=hey
+)
 missing=()
-command -v redis-server >/dev/null || missing+=(redis-server)
-command -v java >/dev/null || missing+=(openjdk-17-jre-headless)
-command -v mvn >/dev/null || missing+=(maven)
-command -v chromium >/dev/null || missing+=(chromium)
+for program in redis-server java mvn chromium "$@"; do
+    command -v "$program" >/dev/null || missing+=("${package[$program]}")
+done
 if ((${#missing[@]})); then
     if [[ $(id -u) == 0 ]]; then as_root=(); else as_root=(sudo -n); fi
     echo "installing ${missing[*]}"
