@@ -8,7 +8,8 @@ Times are int64 microseconds since 1970 UTC everywhere inside riskstream.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,19 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Strings = list[str | None]
 Column = Floats | Ints | Bools | Strings
+Rows = Ints | slice
+
+T = TypeVar("T")
+
+
+def take_rows(column: Column, rows: Rows) -> Column:
+    """Rows of a column in the order given."""
+    return take_items(column, rows) if isinstance(column, list) else column[rows]
+
+
+def take_items(items: list[T], rows: Rows) -> list[T]:
+    """Items of a list in the order given."""
+    return items[rows] if isinstance(rows, slice) else [items[row] for row in rows.tolist()]
 
 
 @dataclass(slots=True)
@@ -31,7 +45,7 @@ class SourceBatch:
     `int64` fields are exact up to 2**53. Entity keys of integer columns are read from
     `columns` as whole numbers.
 
-    `position` is the event's place in the micro-batch it belongs to, unique over all its sources.
+    `position` is the event's rank in the micro-batch that it belongs to, unique over all its sources.
     `partition` and `offset` are where the event stands in the source's topic; offline, partition 0
     and the row number.
     """
@@ -55,18 +69,33 @@ class SourceBatch:
         """The different partitions, ascending; usually there is one."""
         if len(self) and (self.partition == self.partition[0]).all():
             return [int(self.partition[0])]
-        found: list[int] = np.unique(self.partition).tolist()
-        return found
+        distinct: list[int] = np.unique(self.partition).tolist()
+        return distinct
+
+    def take(self, rows: Rows) -> SourceBatch:
+        """Rows in the order given, each with its own position; a slice shares the arrays' memory."""
+        return replace(
+            self,
+            event_ids=take_items(self.event_ids, rows),
+            event_time=self.event_time[rows],
+            received_time=self.received_time[rows],
+            partition=self.partition[rows],
+            offset=self.offset[rows],
+            position=self.position[rows],
+            columns={name: take_rows(column, rows) for name, column in self.columns.items()},
+            keys=take_items(self.keys, rows) if self.keys else [],
+            headers=take_items(self.headers, rows) if self.headers else [],
+        )
 
 
 @dataclass(slots=True)
 class MicroBatch:
     """Events of one unit of work: at most one `SourceBatch` a source."""
 
-    parts: tuple[SourceBatch, ...]
+    source_batches: tuple[SourceBatch, ...]
 
     def __len__(self) -> int:
-        return sum(len(part) for part in self.parts)
+        return sum(len(batch) for batch in self.source_batches)
 
 
 @dataclass(slots=True)
@@ -80,6 +109,10 @@ class SliceStamps:
     source: str
     partitions: tuple[int, ...]
     stamps: Ints
+
+    def take(self, rows: Rows) -> SliceStamps:
+        """The stamps of some events, in the order given."""
+        return replace(self, stamps=self.stamps[rows])
 
 
 @dataclass(slots=True)
@@ -105,6 +138,19 @@ class FeatureMatrix:
     def __len__(self) -> int:
         return len(self.batch)
 
+    def take(self, rows: Rows) -> FeatureMatrix:
+        """Rows in the order given."""
+        return FeatureMatrix(
+            batch=self.batch.take(rows),
+            names=self.names,
+            values=self.values[rows],
+            strings={name: take_items(texts, rows) for name, texts in self.strings.items()},
+            flags={name: flag[rows] for name, flag in self.flags.items()},
+            duplicate=self.duplicate[rows],
+            late=self.late[rows],
+            stamps=tuple(stamps.take(rows) for stamps in self.stamps),
+        )
+
     def column(self, name: str) -> Column:
         """A feature, or else a column of the event, by name; KeyError when there is neither."""
         if name in self.strings:
@@ -116,6 +162,6 @@ class FeatureMatrix:
     def matrix(self, names: Sequence[str]) -> NDArray[np.float32]:
         """float32[n, len(names)] of numeric features and event columns: a model's input."""
         out = np.empty((len(self), len(names)), dtype=np.float32)
-        for place, name in enumerate(names):
-            out[:, place] = self.column(name)
+        for index, name in enumerate(names):
+            out[:, index] = self.column(name)
         return out

@@ -61,7 +61,7 @@ class GroupState:
             self.meta[at] = 0
         self.entries = self._entries(1 << 12)
         self.rows = _rows(1 << 8)
-        self.parts: set[int] = set()
+        self.partitions: set[int] = set()
         self.buckets = self._buckets(1)
         self.heads = np.full(1 << 8, -1, np.int64)
 
@@ -128,7 +128,7 @@ class GroupState:
 
     def decode(self, slots: Ints, parts: Ints, data: Sequence[bytes]) -> bool:
         """New rows from bytes; False when one is of another version."""
-        self.parts.update(parts.tolist())
+        self.partitions.update(parts.tolist())
         whole = np.frombuffer(b"".join(data), np.uint8)
         starts = np.cumsum([0, *map(len, data)])
         made = 0

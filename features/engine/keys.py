@@ -1,21 +1,25 @@
-"""Keys of one entity: from a 64-bit hash to a slot, with name and shard kept for each slot."""
+"""Keys of one entity: from a 64-bit hash to an index, with name and shard kept for each index."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from features.core.batch import Bools, Ints
 from features.core.compiled import compiled
 from features.engine.hashing import Hashes, shard_of
 from features.store.layout import slice_names
 
+Number = TypeVar("Number", bound=np.generic)
+
 
 class KeyTable:
-    """Slots are small numbers given in order of first sight; a slot of an evicted key is used again.
+    """Indices are small numbers given in order of first sight; the index of an evicted key is used again.
 
-    `names` are those of the store (layout.slice_name): made once a key, not each time that its row is stored.
+    `names` are those of the store (layout.slice_name): built once a key, not each time that its row is stored.
     """
 
     def __init__(self, entity: str, shards: int) -> None:
@@ -36,8 +40,8 @@ class KeyTable:
         self._free: Ints = np.zeros(0, np.int64)
         self.bytes = 0
 
-    def slots(self, hashes: Hashes, texts: Sequence[str | None]) -> Ints:
-        """The slot of each key (-1 for null), new ones added."""
+    def indices(self, hashes: Hashes, texts: Sequence[str | None]) -> Ints:
+        """The index of each key (-1 for null), new ones added."""
         if (self.count + len(hashes)) * 2 > len(self._table):
             self._table = np.full(1 << int(np.ceil(np.log2((self.count + len(hashes)) * 4))), -1, np.int64)
             _rebuild(self._table, self.hashes, self.count)
@@ -48,34 +52,40 @@ class KeyTable:
         self.count, taken, fresh = _lookup(self._table, self.hashes, self.count, hashes, out, self._free)
         if len(fresh):
             self._free = self._free[: len(self._free) - taken]
-            self._describe(out[fresh], hashes[fresh], [str(texts[place]) for place in fresh.tolist()], before)
+            self._describe(out[fresh], hashes[fresh], [str(texts[row]) for row in fresh.tolist()], before)
         return out
 
-    def forget(self, slots: Ints) -> None:
-        """Give slots free; their keys are unknown again."""
-        self.bytes -= sum(len(self.names[slot]) for slot in slots.tolist()) + 120 * len(slots)
-        self.hashes[slots] = 0
-        self._free = np.concatenate([self._free, slots])
+    def forget(self, indices: Ints) -> None:
+        """Give indices free; their keys are unknown again."""
+        self.bytes -= sum(len(self.names[index]) for index in indices.tolist()) + 120 * len(indices)
+        self.hashes[indices] = 0
+        self._free = np.concatenate([self._free, indices])
         self._table.fill(-1)
         _rebuild(self._table, self.hashes, self.count)
 
-    def _describe(self, slots: Ints, hashes: Hashes, texts: list[str], before: int) -> None:
-        self.shards[slots] = shard_of(hashes, self._shards)
-        self.loaded[slots] = False
-        self.read_at[slots] = 0
+    def _describe(self, indices: Ints, hashes: Hashes, texts: list[str], before: int) -> None:
+        self.shards[indices] = shard_of(hashes, self._shards)
+        self.loaded[indices] = False
+        self.read_at[indices] = 0
         self.names.extend([b""] * (self.count - before))
         names = slice_names(self._entity, texts)
-        for slot, name in zip(slots.tolist(), names, strict=True):
-            self.names[slot] = name
+        for index, name in zip(indices.tolist(), names, strict=True):
+            self.names[index] = name
         self.bytes += sum(map(len, names)) + 120 * len(names)
 
     def _grow(self, size: int) -> None:
         size = max(size, len(self.hashes) * 2)
-        for name in ("hashes", "shards", "loaded", "read_at", "used"):
-            array = getattr(self, name)
-            grown = np.zeros(size, array.dtype)
-            grown[: len(array)] = array
-            setattr(self, name, grown)
+        self.hashes = _grown(self.hashes, size)
+        self.shards = _grown(self.shards, size)
+        self.loaded = _grown(self.loaded, size)
+        self.read_at = _grown(self.read_at, size)
+        self.used = _grown(self.used, size)
+
+
+def _grown(array: NDArray[Number], size: int) -> NDArray[Number]:
+    grown = np.zeros(size, array.dtype)
+    grown[: len(array)] = array
+    return grown
 
 
 def distinct(numbers: Ints) -> Ints:
@@ -93,13 +103,13 @@ def distinct(numbers: Ints) -> Ints:
 @compiled
 def _rebuild(table: Ints, hashes: Hashes, count: int) -> None:
     mask = np.uint64(len(table) - 1)
-    for slot in range(count):
-        if hashes[slot] == 0:
+    for index in range(count):
+        if hashes[index] == 0:
             continue
-        at = hashes[slot] & mask
-        while table[at] >= 0:
-            at = (at + np.uint64(1)) & mask
-        table[at] = slot
+        probe = hashes[index] & mask
+        while table[probe] >= 0:
+            probe = (probe + np.uint64(1)) & mask
+        table[probe] = index
 
 
 @compiled
@@ -114,19 +124,19 @@ def _lookup(
         if h == 0:
             out[i] = -1
             continue
-        at = h & mask
-        while table[at] >= 0 and hashes[table[at]] != h:
-            at = (at + np.uint64(1)) & mask
-        if table[at] < 0:
+        probe = h & mask
+        while table[probe] >= 0 and hashes[table[probe]] != h:
+            probe = (probe + np.uint64(1)) & mask
+        if table[probe] < 0:
             if taken < len(free):
                 taken += 1
-                slot = free[len(free) - taken]
+                index = free[len(free) - taken]
             else:
-                slot = count
+                index = count
                 count += 1
-            table[at] = slot
-            hashes[slot] = h
+            table[probe] = index
+            hashes[index] = h
             fresh[new] = i
             new += 1
-        out[i] = table[at]
+        out[i] = table[probe]
     return count, taken, fresh[:new]

@@ -69,6 +69,26 @@ class Rows(NamedTuple):
     touched: Ints
 
 
+class Events(NamedTuple):
+    """Events of one group in scoring order; the last axis of each array runs over them.
+
+    `key` is the index of the event's key (-1: it has none), `position` the time of the event that a label belongs to,
+    `folds` says which events go into the state, `row` where an event's features go.
+    """
+
+    key: Ints
+    partition: Ints
+    offset: Ints
+    time: Ints
+    position: Ints
+    id_hash: Words
+    bits: Words
+    values: Floats
+    tokens: Ints
+    folds: Bools
+    row: Ints
+
+
 @inlined
 def _two_sum(a: Scalar, b: Scalar) -> tuple[Scalar, Scalar]:
     s = a + b

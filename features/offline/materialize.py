@@ -23,7 +23,7 @@ from features.definitions.derived import DerivedFeatures
 from features.definitions.plan import Plan
 from features.definitions.spec import Definitions, Source
 from features.engine.engine import FeatureEngine
-from features.offline.reader import FrameReader, concatenated, select, typed_series
+from features.offline.reader import FrameReader, concatenated, typed_series
 from features.offline.recorded import chunks, reading, scan
 
 F = TypeVar("F")
@@ -208,8 +208,8 @@ class _Queue:
             return None
         held = concatenated(self._held)
         count = len(held) if bound is None else int(np.searchsorted(held.event_time, bound))
-        self._held = [select(held, slice(count, None))] if count < len(held) else []
-        return select(held, slice(0, count)) if count else None
+        self._held = [held.take(slice(count, None))] if count < len(held) else []
+        return held.take(slice(0, count)) if count else None
 
 
 class _Pieces:

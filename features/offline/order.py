@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from features.core.batch import Column, Ints, MicroBatch, SourceBatch
+from features.core.batch import Ints, MicroBatch, SourceBatch
 
 Floors = Mapping[tuple[str, int], int]
 _NONE: Floors = {}
@@ -32,7 +32,7 @@ def arrange(parts: Sequence[SourceBatch], floors: Floors = _NONE) -> MicroBatch:
     out, start = [], 0
     for part in held:
         own = positions[start : start + len(part)]
-        out.append(take(part, np.argsort(own, kind="stable"), own))
+        out.append(replace(part, position=own).take(np.argsort(own, kind="stable")))
         start += len(part)
     return MicroBatch(tuple(out))
 
@@ -65,24 +65,3 @@ def reached(part: SourceBatch, floors: Floors = _NONE) -> Ints:
         if floor is not None:
             np.maximum(out, floor, out=out, where=own)
     return out
-
-
-def take(part: SourceBatch, rows: Ints, positions: Ints) -> SourceBatch:
-    """Rows of a batch in the order given; `positions` are those of the whole batch's rows."""
-    chosen = rows.tolist()
-
-    def picked(column: Column) -> Column:
-        return [column[row] for row in chosen] if isinstance(column, list) else column[rows]
-
-    return replace(
-        part,
-        event_ids=[part.event_ids[row] for row in chosen],
-        event_time=part.event_time[rows],
-        received_time=part.received_time[rows],
-        partition=part.partition[rows],
-        offset=part.offset[rows],
-        position=positions[rows],
-        columns={name: picked(column) for name, column in part.columns.items()},
-        keys=[part.keys[row] for row in chosen] if part.keys else [],
-        headers=[part.headers[row] for row in chosen] if part.headers else [],
-    )

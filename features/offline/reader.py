@@ -72,20 +72,6 @@ class FrameReader:
         self._newest = int(times[-1])
 
 
-def select(batch: SourceBatch, rows: slice) -> SourceBatch:
-    """Some rows of a batch, in the same order."""
-    return SourceBatch(
-        source=batch.source,
-        event_ids=batch.event_ids[rows],
-        event_time=batch.event_time[rows],
-        received_time=batch.received_time[rows],
-        partition=batch.partition[rows],
-        offset=batch.offset[rows],
-        position=batch.position[rows],
-        columns={name: column[rows] for name, column in batch.columns.items()},
-    )
-
-
 def concatenated(batches: Sequence[SourceBatch]) -> SourceBatch:
     """Batches of one source, one after the other."""
     if len(batches) == 1:

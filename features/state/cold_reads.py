@@ -158,10 +158,7 @@ class ColdReader:
             if not len(lacking):
                 continue
             self.missing[keys.entity] = [key_of(keys.names[row]) for row in lacking.tolist()]
-            for group in self._engine.plan.groups:
-                if group.entity == keys.entity:
-                    slot = prepared.passes[group.index].slot
-                    slot[np.isin(slot, keys.slots[lacking])] = -1
+            prepared.leave_out(keys.entity, keys.indices[lacking])
 
     def _wanted(self, keys: EntityKeys, lacking: Bools) -> _Wanted:
         foreign = {(one.source, one.number) for one in self._foreign[keys.entity]}
@@ -174,7 +171,7 @@ class ColdReader:
         """
         wanted = []
         for keys in self._engine.entity_keys(prepared):
-            lacking = np.zeros(len(keys.slots), np.bool_)
+            lacking = np.zeros(len(keys.indices), np.bool_)
             for group in self._engine.plan.groups:
                 if group.entity == keys.entity:
                     places, above = self._above_base(prepared, group.index, keys.shards)
@@ -234,7 +231,7 @@ class ColdReader:
                     self._sort_slices(wanted[number], place, found)
         for one in wanted:
             self.keys_read += len(one.chosen)
-            slots = one.keys.slots[one.chosen]
+            slots = one.keys.indices[one.chosen]
             self._engine.load(one.keys.entity, slots, one.slices, one.foreign, now_us)
 
     def _check_marks(self, answer: ShardAnswer, bases: Mapping[Partition, Ints]) -> None:
@@ -253,7 +250,7 @@ class ColdReader:
 
     def _sort_slices(self, one: _Wanted, place: int, found: Mapping[bytes, bytes]) -> None:
         loaded = bool(one.keys.loaded[place])
-        slot = int(one.keys.slots[place])
+        slot = int(one.keys.indices[place])
         for name, row in found.items():
             partition = Partition.of(name)
             if partition not in self._owned:

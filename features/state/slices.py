@@ -218,10 +218,9 @@ class SliceState:
 
     def flag(self, prepared: Prepared, matrix: FeatureMatrix) -> None:
         """Say which events read too old slices of others (PROTOCOL 6.1), or went without state (5.7)."""
-        part = prepared.parts[matrix.batch.source.name]
+        key_index = prepared.sources[matrix.batch.source.name].key_index
         for keys in self.cold.keys_of_batch:
-            slots = part.slots.get(keys.entity)
-            if slots is None:
+            if keys.entity not in key_index:
                 continue
             if self.degraded:
                 flags = {f"state_missing:{keys.entity}": ~keys.loaded}
@@ -230,10 +229,7 @@ class SliceState:
                 flags = {f"stale:{keys.entity}": self.cold.stale(keys.entity, keys.shards, age)}
             for name, of_keys in flags.items():
                 if of_keys.any():
-                    known = slots >= 0
-                    raised = np.zeros(len(slots), np.bool_)
-                    raised[known] = of_keys[np.searchsorted(keys.slots, slots[known])]
-                    matrix.flags[name] = raised
+                    matrix.flags[name] = keys.spread(of_keys, key_index[keys.entity])
 
     def stage(self) -> None:
         """Encode what was touched up to the batch just folded, in the shards whose time it is (PROTOCOL 2.4).

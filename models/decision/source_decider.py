@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from features.core.batch import Bools, Column, FeatureMatrix, Floats
+from features.core.batch import Bools, FeatureMatrix, Floats, take_rows
 from features.engine.key_texts import key_texts
 from models.core.base import Model
 from models.decision.decisions import DecisionCode, Decisions, Mode, Reason
@@ -120,7 +120,7 @@ class SourceDecider:
         suppressed = np.zeros(len(decision), dtype=np.bool_)
         keyed = all(name in features.batch.columns for name in self.suppress_keys)
         if self.memory.alerts is not None and keyed and len(rows):
-            picked = {name: _take(features.batch.columns[name], rows) for name in self.suppress_keys}
+            picked = {name: take_rows(features.batch.columns[name], rows) for name in self.suppress_keys}
             keys = key_texts([picked[name] for name in self.suppress_keys])
             ids = [features.batch.event_ids[row] for row in rows.tolist()]
             times = features.batch.event_time[rows]
@@ -157,7 +157,3 @@ def _draw(event_id: str, salt: str) -> float:
     """A number in [0, 1) that the event's id alone decides."""
     digest = hashlib.blake2b(event_id.encode(), digest_size=8, key=salt.encode()[:64]).digest()
     return int.from_bytes(digest, "big") / _HASH_RANGE
-
-
-def _take(column: Column, rows: NDArray[np.intp]) -> Column:
-    return [column[row] for row in rows.tolist()] if isinstance(column, list) else column[rows]

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import msgspec
 import numpy as np
 
-from features.core.batch import Column, Ints, SourceBatch
+from features.core.batch import SourceBatch, take_rows
 from features.core.times import rfc3339_all
 from features.definitions.plan import Plan, Reader
 from features.engine.key_texts import key_texts
@@ -178,7 +178,7 @@ class _Snapshot:
         self._flags = matrix.flags
         self._stamps = matrix.stamps
         self._keys = {
-            name: key_texts([_column(batch, column, chosen) for column in columns])
+            name: key_texts([take_rows(batch.columns[column], chosen) for column in columns])
             for name, columns in reader.entity_keys.items()
         }
 
@@ -204,13 +204,8 @@ class _Snapshot:
         return out
 
 
-def _column(batch: SourceBatch, name: str, rows: Ints) -> Column:
-    column = batch.columns[name]
-    return [column[row] for row in rows.tolist()] if isinstance(column, list) else column[rows]
-
-
 def _picked(batch: SourceBatch, name: str, rows: Sequence[int]) -> list[Any]:
-    column = _column(batch, name, np.asarray(rows, dtype=np.int64))
+    column = take_rows(batch.columns[name], np.asarray(rows, dtype=np.int64))
     return column if isinstance(column, list) else column.tolist()
 
 

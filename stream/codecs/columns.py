@@ -6,6 +6,7 @@ Common to all wire formats: a codec yields events of the shape's type, this make
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import msgspec
@@ -76,7 +77,10 @@ class ColumnBuilder:
             keys=_pick(raw.keys, rows),
             headers=_pick(raw.headers, rows),
         )
-        return batch if keep.all() else _kept(batch, keep)
+        if keep.all():
+            return batch
+        kept = batch.take(np.flatnonzero(keep))
+        return replace(kept, position=np.arange(len(kept), dtype=np.int64))
 
     def _faults(
         self, moments: dict[str, Ints], event_time: Ints, received: Ints
@@ -126,25 +130,6 @@ def _said(micros: int) -> str:
 
 def _pick(items: list[T], rows: Ints) -> list[T]:
     return items if len(rows) == len(items) else [items[row] for row in rows.tolist()]
-
-
-def _kept(batch: SourceBatch, keep: Bools) -> SourceBatch:
-    rows = np.flatnonzero(keep)
-    return SourceBatch(
-        source=batch.source,
-        event_ids=_pick(batch.event_ids, rows),
-        event_time=batch.event_time[rows],
-        received_time=batch.received_time[rows],
-        partition=batch.partition[rows],
-        offset=batch.offset[rows],
-        position=np.arange(len(rows), dtype=np.int64),
-        columns={
-            name: _pick(column, rows) if isinstance(column, list) else column[rows]
-            for name, column in batch.columns.items()
-        },
-        keys=_pick(batch.keys, rows),
-        headers=_pick(batch.headers, rows),
-    )
 
 
 def _duration(source: Source, name: str, text: str | None) -> int | None:

@@ -26,15 +26,15 @@ def warm_up(plan: Plan, shards: int) -> None:
     engine.drop_all()
     prepared = engine.prepare(MicroBatch(parts))
     for keys in engine.entity_keys(prepared):
-        if len(keys.slots):
-            slot = int(keys.slots[0])
+        if len(keys.indices):
+            slot = int(keys.indices[0])
             own = [
                 (slot, run.source, run.partition, row)
                 for run in dirty
                 for row in run.rows
                 if run.entity == keys.entity
             ]
-            engine.load(keys.entity, keys.slots, own, set(), 0)
+            engine.load(keys.entity, keys.indices, own, set(), 0)
     engine.fold(prepared)
     # Compiled code and modules stay: looking through them again would take tens of milliseconds each time.
     gc.collect()

@@ -110,7 +110,7 @@ class OffsetEngine:
         return [
             SimpleNamespace(
                 entity=entity,
-                slots=np.array([self._slot(entity, key) for key in keys], np.int64),
+                indices=np.array([self._slot(entity, key) for key in keys], np.int64),
                 names=[slice_name(entity, key) for key in keys],
                 shards=np.array([shard_of(entity, key) for key in keys], np.int64),
                 loaded=np.array([(entity, key) in self.loaded for key in keys], np.bool_),

@@ -117,7 +117,7 @@ def test_only_idle_stored_keys_are_evicted_and_come_back_unchanged() -> None:
     keys = engine.entity_keys(prepared)[0]
     assert list(keys.keys) == ["old"]
     assert not keys.loaded.any()
-    engine.load("card", keys.slots, [(int(keys.slots[0]), "tx", 0, stored["old"])], set(), 1)
+    engine.load("card", keys.indices, [(int(keys.indices[0]), "tx", 0, stored["old"])], set(), 1)
     np.testing.assert_array_equal(engine.run(prepared)["tx"].values, run(kept, batch(["old"], first=11)))
 
 
@@ -143,8 +143,8 @@ def test_other_partitions_slices_are_summed_replaced_and_stamped() -> None:
     for first in (0, 30):
         prepared = engine.prepare(batch(["x"], first=100 + first, gap=1))
         keys = engine.entity_keys(prepared)[0]
-        slices = [(int(keys.slots[0]), "tx", 1, rows[first][keys.keys[0]])]
-        engine.load("channel", keys.slots, slices, {("tx", 1)}, 1)
+        slices = [(int(keys.indices[0]), "tx", 1, rows[first][keys.keys[0]])]
+        engine.load("channel", keys.indices, slices, {("tx", 1)}, 1)
         matrix = engine.run(prepared)["tx"]
         stamps = matrix.stamps[0]
         seen.append(
@@ -158,10 +158,10 @@ def test_other_partitions_slices_are_summed_replaced_and_stamped() -> None:
 def test_any_amount_survives_the_bytes(amount: float) -> None:
     engine, again = FeatureEngine(PLAN), FeatureEngine(PLAN)
     events = batch(["a", "a"])
-    events.parts[0].columns["amount"] = np.array([amount, 5.0])
+    events.source_batches[0].columns["amount"] = np.array([amount, 5.0])
     run(engine, events)
     stored = rows_by_key(engine)
     prepared = again.prepare(batch(["a"], first=2))
     keys = again.entity_keys(prepared)[0]
-    again.load("card", keys.slots, [(int(keys.slots[0]), "tx", 0, stored["a"])], set(), 1)
+    again.load("card", keys.indices, [(int(keys.indices[0]), "tx", 0, stored["a"])], set(), 1)
     np.testing.assert_array_equal(again.run(prepared)["tx"].values, run(engine, batch(["a"], first=2)))

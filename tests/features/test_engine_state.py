@@ -134,6 +134,6 @@ def test_a_row_of_another_format_is_refused() -> None:
     row = made.take_dirty()[0].rows[0]
     other = engine(Aggregation(function="count"))
     prepared = other.prepare(batch(["a"], [2], first=1))
-    slots = other.entity_keys(prepared)[0].slots
+    indices = other.entity_keys(prepared)[0].indices
     with pytest.raises(FatalError, match="format"):
-        other.load("shop", slots, [(int(slots[0]), "tx", 0, bytes([row[0] + 1]) + row[1:])], set(), 0)
+        other.load("shop", indices, [(int(indices[0]), "tx", 0, bytes([row[0] + 1]) + row[1:])], set(), 0)

@@ -11,7 +11,7 @@ import pytest
 
 from features.core.errors import ConfigurationError
 from features.definitions.spec import Field, Source
-from features.offline.reader import FrameReader, concatenated, select
+from features.offline.reader import FrameReader, concatenated
 
 FIELDS = (
     Field(name="id", dtype="string"),
@@ -115,7 +115,7 @@ def test_rows_are_counted_and_ordered_over_frames() -> None:
 
 def test_batches_are_cut_and_joined_again() -> None:
     whole = reader().batch(frame(amount=[1.0, 2.0]))
-    again = concatenated([select(whole, slice(0, 1)), select(whole, slice(1, 2))])
+    again = concatenated([whole.take(slice(0, 1)), whole.take(slice(1, 2))])
     assert again.event_ids == whole.event_ids
     for name, column in whole.columns.items():
         np.testing.assert_array_equal(again.columns[name], column)

@@ -192,7 +192,7 @@ def _order(made: Any) -> list[tuple[int, str, int]]:
     for batch in made:
         rows = [
             (int(place), int(time), part.source.name, int(row))
-            for part in batch.parts
+            for part in batch.source_batches
             for place, time, row in zip(part.position, part.event_time, part.offset, strict=True)
         ]
         assert sorted(row[0] for row in rows) == list(range(len(batch)))

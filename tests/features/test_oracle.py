@@ -254,11 +254,11 @@ class Saved:
             lacking = ~keys.loaded
             slices = [
                 (int(slot), source, partition, row)
-                for slot, key, lack in zip(keys.slots, keys.keys, lacking, strict=True)
+                for slot, key, lack in zip(keys.indices, keys.keys, lacking, strict=True)
                 if lack
                 for (source, partition), row in self.rows.get((keys.entity, key), {}).items()
             ]
-            self.engine.load(keys.entity, keys.slots[lacking], slices, set(), 0)
+            self.engine.load(keys.entity, keys.indices[lacking], slices, set(), 0)
         found = self.engine.run(prepared)
         for dirty in self.engine.take_dirty():
             for key, row in zip(dirty.keys, dirty.rows, strict=True):

@@ -233,7 +233,7 @@ def _order(asked: Request) -> list[tuple[str, int, int]]:
         for _, batch in feed.batches:
             rows = [
                 (position, (part.source.name, partition, offset))
-                for part in batch.parts
+                for part in batch.source_batches
                 for position, partition, offset in zip(
                     part.position.tolist(), part.partition.tolist(), part.offset.tolist(), strict=True
                 )

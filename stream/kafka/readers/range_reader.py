@@ -15,7 +15,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from features.core.batch import Ints, MicroBatch, SourceBatch
 from features.core.errors import ConfigurationError, FatalError
-from features.offline.order import arrange, take
+from features.offline.order import arrange
 from features.offline.reader import concatenated
 from stream.codecs.json import Decoder
 from stream.codecs.messages import RawBatch
@@ -61,11 +61,11 @@ class _Queue:
         order: Ints = np.maximum.accumulate(np.maximum(held.event_time, self.floor))
         count = len(held) if bound is None else int(np.searchsorted(order, bound, side="left"))
         rows = np.arange(len(held), dtype=np.int64)
-        self.held = [take(held, rows[count:], held.position)] if count < len(held) else []
+        self.held = [held.take(rows[count:])] if count < len(held) else []
         if not count:
             return None
         self.floor = int(order[count - 1])
-        return take(held, rows[:count], held.position)
+        return held.take(rows[:count])
 
 
 class RangeReader:

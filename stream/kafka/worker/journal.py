@@ -136,14 +136,17 @@ def runs_of(batch: MicroBatch) -> tuple[tuple[tuple[str, int], ...], tuple[int, 
     if not len(batch):
         return (), ()
     places: dict[tuple[str, int], int] = {}
-    for part in batch.parts:
+    for part in batch.source_batches:
         for number in part.partitions:
             places.setdefault((part.source.topic, number), len(places))
     where = np.concatenate(
-        [_places_of(part.source.topic, part.partition.astype(np.int64), places) for part in batch.parts]
+        [
+            _places_of(part.source.topic, part.partition.astype(np.int64), places)
+            for part in batch.source_batches
+        ]
     )
-    offsets = np.concatenate([part.offset for part in batch.parts])
-    order = np.argsort(np.concatenate([part.position for part in batch.parts]), kind="stable")
+    offsets = np.concatenate([part.offset for part in batch.source_batches])
+    order = np.argsort(np.concatenate([part.position for part in batch.source_batches]), kind="stable")
     where, offsets = where[order], offsets[order]
     breaks = (np.diff(where) != 0) | (np.diff(offsets) != 1)
     starts = np.concatenate([[0], np.flatnonzero(breaks) + 1])

@@ -15,7 +15,7 @@ from heapq import nsmallest
 import numpy as np
 
 from features.core.batch import Bools, MicroBatch, SourceBatch
-from features.offline.order import arrange, reached, take
+from features.offline.order import arrange, reached
 from features.offline.reader import concatenated
 from stream.codecs.contracts import DeadLetter
 from stream.kafka.client.consumer import Fetched, InputConsumer, Place, Reached
@@ -109,7 +109,7 @@ class Sequencer:
 
     def _settle(self, batch: MicroBatch) -> None:
         """Remember how far each partition has come: a late event of the next batch takes its place after that."""
-        for part in batch.parts:
+        for part in batch.source_batches:
             for number in part.partitions:
                 place = (part.source.topic, number)
                 newest = int(part.event_time[part.partition == number].max())
@@ -159,9 +159,9 @@ class Sequencer:
                 ready.append(part)
                 continue
             late = np.setdiff1d(np.arange(len(part)), early, assume_unique=True)
-            kept.append(take(part, late, part.position))
+            kept.append(part.take(late))
             if len(early):
-                ready.append(take(part, early, part.position))
+                ready.append(part.take(early))
         return ready, kept
 
     def _early(self, part: SourceBatch, most: int | None, waited: list[tuple[int, _Rank]]) -> Bools:

@@ -40,7 +40,7 @@ class Progress:
         metrics.units.inc()
         metrics.batch_events.observe(unit.decoded.count)
         self.events += unit.decoded.count
-        for part in unit.decoded.batch.parts:
+        for part in unit.decoded.batch.source_batches:
             metrics.events.labels(part.source.name).inc(len(part))
         for letter in unit.decoded.letters:
             metrics.dead_letters.labels(letter.source, letter.stage).inc()

@@ -109,7 +109,7 @@ def run(
             found = [scoring(batch, start) for scoring, _ in lanes]
             if stopped() or any(one is None for one in found):
                 break
-            verdicts.add(label_frame(batch.parts))
+            verdicts.add(label_frame(batch.source_batches))
             for one, (_, keepers) in zip(found, lanes, strict=True):
                 for scored in one or ():
                     for keeper, score in zip(keepers, scored.scores, strict=True):

@@ -12,7 +12,6 @@ import numpy as np
 
 from features.core.batch import FeatureMatrix, Floats, Ints, MicroBatch, SourceBatch
 from features.engine.prepared import Prepared
-from features.offline.order import take
 from stream.replay.backtest.request import Lane, Span
 from stream.replay.backtest.shares.shares import Share
 
@@ -43,11 +42,14 @@ class LaneScorer:
 
     def score(self, batch: MicroBatch, start: int) -> Iterator[Scored]:
         """Fold a batch, whose first event is event `start` of the run, and give what is to be reported."""
-        newest = max(int(part.event_time.max()) for part in batch.parts)
+        newest = max(int(part.event_time.max()) for part in batch.source_batches)
         span, engine = self._span, self._lane.engine
         if span.start is not None and newest < span.start - span.warm_up:
             return
-        if span.end is not None and min(int(part.event_time.min()) for part in batch.parts) >= span.end:
+        if (
+            span.end is not None
+            and min(int(part.event_time.min()) for part in batch.source_batches) >= span.end
+        ):
             return
         prepared = engine.prepare(batch if self._share is None else self._share.needed(engine.plan, batch))
         owned = self._restricted(prepared)
@@ -59,7 +61,7 @@ class LaneScorer:
             if self._share is not None:
                 rows = rows[owned[name][rows]]
             if len(rows):
-                yield self._scored(pick(matrix, rows), start)
+                yield self._scored(matrix if len(rows) == len(matrix) else matrix.take(rows), start)
 
     def _restricted(self, prepared: Prepared) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.bool_]]]:
         if self._share is None:
@@ -92,18 +94,3 @@ def reported(batch: SourceBatch, span: Span) -> Ints:
     if span.end is not None:
         inside &= times < span.end
     return np.flatnonzero(inside)
-
-
-def pick(matrix: FeatureMatrix, rows: Ints) -> FeatureMatrix:
-    """Some rows of a matrix."""
-    if len(rows) == len(matrix):
-        return matrix
-    return FeatureMatrix(
-        batch=take(matrix.batch, rows, matrix.batch.position),
-        names=matrix.names,
-        values=matrix.values[rows],
-        strings={name: [texts[row] for row in rows.tolist()] for name, texts in matrix.strings.items()},
-        flags={name: flag[rows] for name, flag in matrix.flags.items()},
-        duplicate=matrix.duplicate[rows],
-        late=matrix.late[rows],
-    )

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from features.core.batch import MicroBatch, SourceBatch
-from features.offline.order import take
 from stream.codecs.json import Decoder
 from stream.codecs.messages import RawBatch, RawMessage
 from stream.kafka.client.consumer import Place
@@ -75,9 +74,9 @@ class Inputs:
             rows = np.argsort(positions, kind="stable")
             rows, strays = rows[positions[rows] >= 0], np.flatnonzero(positions < 0)
             if len(rows):
-                parts.append(take(events, rows, positions))
+                parts.append(replace(events, position=positions).take(rows))
             if len(strays):
-                out.strays.append(take(events, strays, events.position))
+                out.strays.append(events.take(strays))
         out.batch = MicroBatch(tuple(parts))
         for topic, partition, offset in wanted:
             place = (topic, partition)

@@ -137,7 +137,7 @@ class Mirror:
     def _load_entity(self, keys: EntityKeys, read: dict[str, list[Slice]], missing: set[str]) -> None:
         slots: list[int] = []
         slices: list[tuple[int, str, int, bytes]] = []
-        for slot, key, loaded in zip(keys.slots.tolist(), keys.keys, keys.loaded.tolist(), strict=True):
+        for slot, key, loaded in zip(keys.indices.tolist(), keys.keys, keys.loaded.tolist(), strict=True):
             theirs = read.get(key, [])
             if key in missing or (loaded and not theirs):
                 continue
@@ -162,11 +162,7 @@ class Mirror:
 
     def _leave_out(self, prepared: Prepared, keys: EntityKeys, missing: set[str]) -> None:
         """PROTOCOL 5.7: without state a key is read as missing and not folded."""
-        gone = keys.slots[[key in missing for key in keys.keys]]
-        for group in self._plan.groups:
-            if group.entity == keys.entity:
-                slot = prepared.passes[group.index].slot
-                slot[np.isin(slot, gone)] = -1
+        prepared.leave_out(keys.entity, keys.indices[[key in missing for key in keys.keys]])
 
 
 def _has_budget(scorer: Scorer, source: str) -> bool:
@@ -181,10 +177,9 @@ def _flag(
     missing: dict[str, set[str]],
 ) -> None:
     """Flags as the worker raised them: others' slices too old, state missing."""
-    part = prepared.parts[matrix.batch.source.name]
+    key_index = prepared.sources[matrix.batch.source.name].key_index
     for keys in loaded:
-        slots = part.slots.get(keys.entity)
-        if slots is None:
+        if keys.entity not in key_index:
             continue
         flags = {
             f"state_missing:{keys.entity}": [key in missing.get(keys.entity, ()) for key in keys.keys],
@@ -192,7 +187,4 @@ def _flag(
         }
         for name, raised in flags.items():
             if any(raised):
-                known = slots >= 0
-                rows = np.zeros(len(slots), np.bool_)
-                rows[known] = np.array(raised)[np.searchsorted(keys.slots, slots[known])]
-                matrix.flags[name] = rows
+                matrix.flags[name] = keys.spread(np.array(raised), key_index[keys.entity])

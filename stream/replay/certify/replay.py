@@ -10,7 +10,7 @@ import numpy as np
 
 from features.core.batch import SourceBatch
 from features.definitions.plan import Plan
-from features.offline.order import arrange, take
+from features.offline.order import arrange
 from features.profiles.joins import ProfileTable
 from models.decision.decisions import Decisions
 from models.decision.memory.memory import PastAlert
@@ -120,7 +120,7 @@ class Replay:
     def _fold(self, strays: list[SourceBatch]) -> None:
         for part in strays:
             for number in np.unique(part.partition).tolist():
-                mine = take(part, np.flatnonzero(part.partition == number), part.position)
+                mine = part.take(np.flatnonzero(part.partition == number))
                 holder = self._order.holder((part.source.topic, number))
                 owner = self._slices if holder is None else self._mirrors[holder]
                 owner.fold(arrange([mine]))
@@ -187,7 +187,7 @@ class Replay:
 
     def _count(self, taken: Taken) -> None:
         counts = self._findings.counts
-        for part in taken.batch.parts:
+        for part in taken.batch.source_batches:
             if part.source.name in self._material.plan.readers:
                 counts.scored += len(part)
             else:

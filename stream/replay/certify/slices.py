@@ -15,7 +15,6 @@ from features.core.batch import MicroBatch
 from features.definitions.plan import Plan
 from features.engine.engine import FeatureEngine
 from features.engine.prepared import DirtyRun, EntityKeys
-from features.offline.order import take
 from features.store.layout import stamp_of
 from stream.replay.certify.units import SliceName
 
@@ -83,9 +82,9 @@ class Slices:
         self, batch: MicroBatch, source: str, partition: int, stamp: int, names: Sequence[SliceName]
     ) -> None:
         """Make versions in the middle of a batch: a worker that recovers may show them (PROTOCOL 3.1)."""
-        part = next(part for part in batch.parts if part.source.name == source)
+        part = next(part for part in batch.source_batches if part.source.name == source)
         early = np.flatnonzero((part.partition == partition) & (part.offset < stamp))
-        for run in self._folded(MicroBatch((take(part, early, part.position),)), lambda *_: True):
+        for run in self._folded(MicroBatch((part.take(early),)), lambda *_: True):
             for key, row in zip(run.keys, run.rows, strict=True):
                 name = (run.entity, key, run.source, run.partition)
                 if name in names and stamp_of(row) == stamp:
@@ -114,7 +113,7 @@ class Slices:
     def _load(self, keys: EntityKeys) -> None:
         slices = [
             (slot, *one)
-            for slot, key in zip(keys.slots.tolist(), keys.keys, strict=True)
+            for slot, key in zip(keys.indices.tolist(), keys.keys, strict=True)
             for one in self.newest(keys.entity, key, lambda *_: True)
         ]
-        self._engine.load(keys.entity, keys.slots, slices, set(), 1)
+        self._engine.load(keys.entity, keys.indices, slices, set(), 1)

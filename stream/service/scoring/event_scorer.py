@@ -149,8 +149,7 @@ class EventScorer:
         try:
             prepared = engine.prepare(MicroBatch((batch,)))
             read = self._reader.load(prepared)
-            for one in prepared.passes.values():
-                one.folds[:] = False  # a question adds nothing of its own to the windows
+            prepared.fold_nothing()  # a question adds nothing of its own to the windows
             matrix = engine.peek(prepared)[reader.source]
             self._reader.flag(prepared, matrix, read)
             matrix = self._scorer.complete(matrix)

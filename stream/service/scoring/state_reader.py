@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from features.core.batch import Bools, FeatureMatrix, Ints
+from features.core.batch import FeatureMatrix, Ints
 from features.core.errors import RetriableError
 from features.engine.engine import FeatureEngine
 from features.engine.prepared import EntityKeys, Prepared
@@ -86,21 +86,21 @@ class StateReader:
         """Read every slice of the keys in one round trip; the engine must hold no state."""
         self.check()
         wanted = [
-            _Slices(keys, np.full(len(keys.slots), -1, np.int64))
+            _Slices(keys, np.full(len(keys.indices), -1, np.int64))
             for keys in self._engine.entity_keys(prepared)
-            if keys.entity in self._sources and len(keys.slots)
+            if keys.entity in self._sources and len(keys.indices)
         ]
-        reads, places = by_shard([(one.keys, np.arange(len(one.keys.slots))) for one in wanted])
+        reads, places = by_shard([(one.keys, np.arange(len(one.keys.indices))) for one in wanted])
         for answer, (asked, keys) in zip(self._store.read(reads) if reads else [], places, strict=True):
             for slices, number, place in zip(answer.slices, asked, keys, strict=True):
                 self._take(wanted[number], place, slices, answer.marks)
         now_us = _now_ms() * 1000
         for one in wanted:
-            self._engine.load(one.keys.entity, one.keys.slots, one.found, set(), now_us)
+            self._engine.load(one.keys.entity, one.keys.indices, one.found, set(), now_us)
         return [ReadKeys(one.keys, one.oldest_ms) for one in wanted]
 
     def _take(self, one: _Slices, place: int, slices: Mapping[bytes, bytes], marks: Marks) -> None:
-        slot = int(one.keys.slots[place])
+        slot = int(one.keys.indices[place])
         for name, row in slices.items():
             partition = Partition.of(name)
             one.found.append((slot, partition.source, partition.number, row))
@@ -111,16 +111,12 @@ class StateReader:
     def flag(self, prepared: Prepared, matrix: FeatureMatrix, read: list[ReadKeys]) -> None:
         """Raise `stale:ENTITY` on events whose slices nobody has kept current for too long."""
         limit = _now_ms() - self._max_age_ms
-        slots_of = prepared.parts[matrix.batch.source.name].slots
+        key_index = prepared.sources[matrix.batch.source.name].key_index
         for one in read:
-            slots = slots_of.get(one.keys.entity)
             stale = (one.oldest_ms >= 0) & (one.oldest_ms < limit)
-            if slots is None or not stale.any():
+            if one.keys.entity not in key_index or not stale.any():
                 continue
-            known = slots >= 0
-            raised: Bools = np.zeros(len(slots), np.bool_)
-            raised[known] = stale[np.searchsorted(one.keys.slots, slots[known])]
-            matrix.flags[f"stale:{one.keys.entity}"] = raised
+            matrix.flags[f"stale:{one.keys.entity}"] = one.keys.spread(stale, key_index[one.keys.entity])
 
 
 def _now_ms() -> int:

@@ -89,7 +89,7 @@ def sequence(logs: Logs, some: Callable[[], int], rounds: int) -> list[tuple[str
         batch, _, _ = sequencer.take()
         found = [
             (position, (one.source.topic, int(partition), int(offset)))
-            for one in batch.parts
+            for one in batch.source_batches
             for position, partition, offset in zip(one.position, one.partition, one.offset, strict=True)
         ]
         out += [event for _, event in sorted(found)]

@@ -17,8 +17,7 @@ from features.definitions.plan import Group, Plan
 from features.engine.engine import FeatureEngine
 from features.engine.hashing import hash_strings, shard_of
 from features.engine.key_texts import key_texts
-from features.engine.prepared import Part, Pass, Prepared, cut
-from features.offline.order import take
+from features.engine.prepared import Prepared, PreparedSource
 from stream.replay.backtest.request import SHARDS
 
 
@@ -82,13 +81,13 @@ class Share:
 
     def needed(self, plan: Plan, batch: MicroBatch) -> MicroBatch:
         """A batch without the events that this share neither scores nor folds."""
-        return MicroBatch(tuple(self._needed(plan, part) for part in batch.parts))
+        return MicroBatch(tuple(self._needed(plan, part) for part in batch.source_batches))
 
     def owned(self, engine: FeatureEngine, prepared: Prepared) -> dict[str, Bools]:
         """Of each scored source in a batch, the events of this share."""
         return {
-            name: self._of(engine, prepared, part, self.split.entities[name])
-            for name, part in prepared.parts.items()
+            name: self._of(engine, prepared, source, self.split.entities[name])
+            for name, source in prepared.sources.items()
             if name in self.split.entities
         }
 
@@ -96,17 +95,16 @@ class Share:
         """Leave in the passes of a batch what this share reads and folds."""
         names = list(engine.plan.readers)
         for group in engine.plan.groups:
-            made = prepared.passes[group.index]
+            reader, events = prepared.passes[group.index].reader, prepared.passes[group.index].events
+            reads = reader >= 0
             for index, name in enumerate(names):
-                mine = made.reader == index
-                if mine.any():
-                    made.reader[mine & ~owned[name][np.where(mine, made.row, 0)]] = -1
-            keep = made.folds.copy()
+                of_source = reader == index
+                if of_source.any():
+                    reads &= ~of_source | owned[name][np.where(of_source, events.row, 0)]
+            folds = events.folds.copy()
             if group.index in self.split.divided:
-                keep &= self._share(engine, prepared, group.entity, made.slot) == self.number
-            keep |= made.reader >= 0
-            if not keep.all():
-                prepared.passes[group.index] = _cut(made, keep)
+                folds &= self._share(engine, prepared, group.entity, events.key) == self.number
+            prepared.restrict(group.index, reads, folds)
 
     def _needed(self, plan: Plan, part: SourceBatch) -> SourceBatch:
         name = part.source.name
@@ -121,25 +119,18 @@ class Share:
         for columns in keys:
             shards = shard_of(hash_strings(key_texts([part.columns[one] for one in columns])), SHARDS)
             mine |= shards * self.count // SHARDS == self.number
-        return part if mine.all() else take(part, np.flatnonzero(mine), part.position)
+        return part if mine.all() else part.take(np.flatnonzero(mine))
 
-    def _of(self, engine: FeatureEngine, prepared: Prepared, part: Part, entity: str | None) -> Bools:
+    def _of(
+        self, engine: FeatureEngine, prepared: Prepared, source: PreparedSource, entity: str | None
+    ) -> Bools:
         if entity is None:
-            mine: Bools = part.ids.view(np.uint64) % np.uint64(self.count) == self.number
+            mine: Bools = source.id_hashes.view(np.uint64) % np.uint64(self.count) == self.number
             return mine
-        owned: Bools = self._share(engine, prepared, entity, part.slots[entity]) == self.number
+        owned: Bools = self._share(engine, prepared, entity, source.key_index[entity]) == self.number
         return owned
 
-    def _share(self, engine: FeatureEngine, prepared: Prepared, entity: str, slots: Ints) -> Ints:
-        """The share of each slot's key; the first one takes events without a key."""
+    def _share(self, engine: FeatureEngine, prepared: Prepared, entity: str, key_index: Ints) -> Ints:
+        """The share of each event's key; the first one takes events without a key."""
         keys = next(one for one in engine.entity_keys(prepared) if one.entity == entity)
-        known = slots >= 0
-        share = np.zeros(len(slots), np.int64)
-        if known.any():
-            shards = keys.shards[np.searchsorted(keys.slots, slots[known])]
-            share[known] = shards * self.count // SHARDS
-        return share
-
-
-def _cut(made: Pass, keep: Bools) -> Pass:
-    return cut(made, np.flatnonzero(keep))
+        return keys.spread(keys.shards * self.count // SHARDS, key_index)

@@ -11,7 +11,6 @@ import polars as pl
 
 from features.core.batch import FeatureMatrix, Floats, Ints, MicroBatch, SourceBatch
 from features.core.errors import FatalError
-from features.offline.order import take
 from stream.replay.backtest.parts import KnownScores, PartReader, PartWriter
 from stream.replay.backtest.request import Lane, Span
 from stream.replay.backtest.scoring import Scored, reported
@@ -80,12 +79,12 @@ class Rejoin:
     def scored(self, batch: MicroBatch, start: int) -> list[Scored] | None:
         """The reported events of a batch; None where a share ended before. FatalError where they are not these."""
         found = []
-        for part in batch.parts:
+        for part in batch.source_batches:
             readers = self._readers.get(part.source.name, ())
             rows = reported(part, self._span) if readers else np.zeros(0, np.int64)
             if not len(rows):
                 continue
-            picked = part if len(rows) == len(part) else take(part, rows, part.position)
+            picked = part if len(rows) == len(part) else part.take(rows)
             position = start + picked.position
             frames = [reader.until("position", int(position[-1]) + 1) for reader in readers]
             if self._short(start + len(batch)):
