@@ -43,7 +43,7 @@ def _run(file: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except DefinitionError:
         raise
-    except Exception as error:  # whatever the user's file raises is reported with its line
+    except (Exception, SystemExit) as error:  # whatever the user's file raises is reported with its line
         raise DefinitionError(_line_of(file, error), f"{type(error).__name__}: {_reason(error)}") from error
     finally:
         sys.path.remove(folder)
@@ -59,12 +59,12 @@ def _forget(folder: str, names: set[str]) -> None:
             del sys.modules[name]
 
 
-def _line_of(file: Path, error: Exception) -> str:
+def _line_of(file: Path, error: BaseException) -> str:
     if isinstance(error, SyntaxError):
         return f"{error.filename or file}:{error.lineno}"
     lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(file)]
     return f"{file}:{lines[-1]}" if lines else str(file)
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     return (error.msg if isinstance(error, SyntaxError) else str(error)).partition("\n")[0]

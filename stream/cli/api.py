@@ -40,11 +40,9 @@ def serve(
         return
     from stream.telemetry import logs
 
-    try:
-        from stream.service.serving import run_api
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(f"{error.name} is missing: pip install 'riskstream[api]'") from error
     logs.configure(log_level)
+    from stream.service.serving import run_api
+
     raise typer.Exit(run_api(config, host=host, port=port, insecure=insecure))
 
 

@@ -17,8 +17,10 @@ import typer
 from typer.models import CommandInfo
 
 import stream.cli
-from features.core.errors import DefinitionError, FencedError, RiskstreamError
+from features.core.errors import ConfigurationError, DefinitionError, FencedError, RiskstreamError
 from models.core.errors import PolicyError
+from stream.cli.extras import extra_of
+from stream.telemetry import logs
 from stream.telemetry.terminal import echo, escaped
 
 _HELP = """Score financial risk while the event is still in flight.
@@ -65,7 +67,9 @@ def _root(
 
 
 def _register() -> None:
-    names = sorted({module.name for module in pkgutil.iter_modules(stream.cli.__path__)} - {"app", "options"})
+    names = sorted(
+        {module.name for module in pkgutil.iter_modules(stream.cli.__path__)} - {"app", "extras", "options"}
+    )
     for name in names:
         importlib.import_module(f"stream.cli.{name}").register(app)
     app.registered_commands.sort(key=_command_name)
@@ -84,7 +88,12 @@ def main() -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command and return its exit code."""
+    """Run one command and return its exit code.
+
+    Mistakes of use, settings, files and environment end in one line; only a bug ends in a traceback, and where the
+    command logs, that is a line of the log too.
+    """
+    logs.reset()
     try:
         app(arguments, prog_name="riskstream")
     except SystemExit as ended:
@@ -93,11 +102,31 @@ def run(arguments: list[str]) -> int:
         return _failed(error, 3)
     except RiskstreamError as error:
         return _failed(error, 2)
+    except OSError as error:
+        return _failed(_environment(error), 2)
+    except ImportError as error:
+        if (missing := extra_of(error)) is None:
+            raise
+        return _failed(missing, 2)
+    except Exception:
+        if not logs.structured():
+            raise
+        logs.logger("process").critical("a bug ended the process: please report it", exc_info=True)
+        return 1
     return 0
+
+
+def _environment(error: OSError) -> ConfigurationError:
+    """What the system refused, and for which file."""
+    name = f"{error.filename}: " if error.filename is not None else ""
+    return ConfigurationError(f"{name}{error.strerror or error}")
 
 
 def _failed(error: Exception, code: int) -> int:
     """Say on one line what is wrong; an expression of definitions or policy may stand on the lines below."""
+    if logs.structured():
+        logs.logger("process").error(str(error), exit_code=code)
+        return code
     pointed = isinstance(error, DefinitionError | PolicyError)
     echo(f"riskstream: {error if pointed else escaped(' '.join(str(error).splitlines()))}", err=True)
     return code

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from features.core.errors import ConfigurationError
 from stream.cli.options import SETTINGS, ConfigFile, LogLevel
 
 
@@ -31,11 +30,15 @@ def worker(
     Ends with 0 when stopped by SIGTERM, 130 by Ctrl-C, 2 when a setting or a server is wrong, 3 when another
     worker runs with the same ordinal.
     """
-    from stream.project.run import run_worker
+    from stream.project.run import INTERRUPTED, run_worker
     from stream.telemetry import logs
 
     logs.configure(log_level)
-    raise typer.Exit(run_worker(config, ordinal))
+    try:
+        code = run_worker(config, ordinal)
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    raise typer.Exit(code)
 
 
 def faust(config: ConfigFile = SETTINGS, log_level: LogLevel = "info") -> None:
@@ -45,9 +48,7 @@ def faust(config: ConfigFile = SETTINGS, log_level: LogLevel = "info") -> None:
     """
     from stream.telemetry import logs
 
-    try:
-        from stream.faust.app import run_faust
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(f"{error.name} is missing: pip install 'riskstream[faust]'") from error
     logs.configure(log_level)
+    from stream.faust.app import run_faust
+
     run_faust(config)

@@ -84,7 +84,7 @@ def make_app(config: Config) -> Any:
 def run_faust(config_file: Path) -> NoReturn:
     """Run that app until a signal; ends the process."""
     app = make_app(load(config_file))
-    worker = faust.Worker(app, loglevel="warning")
+    worker = faust.Worker(app, loglevel="warning", override_logging=False, redirect_stdouts=False)
     worker.execute_from_commandline()
 
 

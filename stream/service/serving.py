@@ -46,6 +46,7 @@ def run_api(config_file: Path, *, host: str | None, port: int | None, insecure: 
         host=settings.host,
         port=settings.port,
         log_level="warning",
+        log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,

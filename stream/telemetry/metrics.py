@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
+from features.core.errors import ConfigurationError
+
 _LATENCY = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _BATCH = (1, 3, 10, 30, 100, 300, 1000, 3000, 10_000)
 
@@ -22,8 +24,13 @@ class Metrics:
         self._faces()
 
     def serve(self, host: str, port: int) -> None:
-        """Answer /metrics in a background thread."""
-        start_http_server(port, addr=host, registry=self.registry)
+        """Answer /metrics in a background thread; ConfigurationError where the address cannot be taken."""
+        try:
+            start_http_server(port, addr=host, registry=self.registry)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            fix = "set worker.metrics_host and worker.metrics_port to an address of this machine that is free"
+            raise ConfigurationError(f"metrics cannot be served at {host}:{port}: {reason}; {fix}") from None
 
     def _input(self) -> None:
         self.events = self._counter("events", "Events consumed and decoded.", "source")

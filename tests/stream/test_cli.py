@@ -94,7 +94,7 @@ def test_init_makes_a_project_whose_event_decodes(tmp_path, capsys):
 def test_init_overwrites_nothing(tmp_path, capsys):
     (tmp_path / "policy.toml").write_text("mine")
     assert run(["init", str(tmp_path)]) == 2
-    assert "is there already" in capsys.readouterr().err
+    assert "exists already" in capsys.readouterr().err
     assert [file.name for file in tmp_path.iterdir()] == ["policy.toml"]
 
 

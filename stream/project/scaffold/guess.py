@@ -136,6 +136,8 @@ def _events(file: Path) -> Iterator[dict[str, Any]]:
             event = json.loads(line)
         except ValueError as error:
             raise ConfigurationError(f"{file}:{number}: not JSON: {error}; one event a line") from None
+        except RecursionError:
+            raise ConfigurationError(f"{file}:{number}: nested too deeply for an event") from None
         if not isinstance(event, dict):
             raise ConfigurationError(f"{file}:{number}: expected an object; one event a line")
         empty = False
