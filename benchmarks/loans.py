@@ -22,7 +22,7 @@ from benchmarks.handbook import BUILD, DATA
 from models.training.algorithms import Trained
 from models.training.data.dataset import Dataset, make_dataset
 from models.training.data.folds import stratified
-from models.training.metrics import roc_auc
+from models.training.evaluation.metrics import roc_auc
 from models.training.settings import DataSettings, ModelSettings, TrainSettings
 from models.training.train import fit_plain
 

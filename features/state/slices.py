@@ -21,7 +21,7 @@ from features.core.errors import RetriableError
 from features.state.cold_reads import ColdReader, LostWrites, NotOurs
 from features.state.pending import PendingRows, Place, Rows
 from features.state.schedule import Rota
-from features.store.base import LOST, Flush, Manifest, Partition, Store
+from features.store.base import LOST, Flush, Partition, StateManifest, Store
 
 if TYPE_CHECKING:
     from features.engine.engine import FeatureEngine
@@ -119,7 +119,7 @@ class SliceState:
 
     # -- assignment (PROTOCOL 5) ---------------------------------------------------------------
 
-    def claim(self, manifest: Manifest) -> None:
+    def claim(self, manifest: StateManifest) -> None:
         """Refuse to start on servers or state that are not as they must be (PROTOCOL 0.1, 0.4)."""
         self._store.check_health()
         self._store.open(manifest)

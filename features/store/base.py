@@ -99,7 +99,7 @@ class TopicIdentity:
 
 
 @dataclass(frozen=True, slots=True)
-class Manifest:
+class StateManifest:
     """What a namespace was made with; another value of any needs another namespace (PROTOCOL 0.1)."""
 
     plan: str
@@ -125,7 +125,7 @@ class ProfileStore(Protocol):
 class Store(ProfileStore, Protocol):
     """All methods may block, and raise StoreUnavailable; all may be called from any thread."""
 
-    def open(self, manifest: Manifest) -> None:
+    def open(self, manifest: StateManifest) -> None:
         """Claim the namespace, or check that it was claimed with the same manifest (ConfigurationError)."""
         ...
 
@@ -149,7 +149,7 @@ class Store(ProfileStore, Protocol):
         """The marks of all shards."""
         ...
 
-    def manifest(self) -> Manifest | None:
+    def manifest(self) -> StateManifest | None:
         """What the namespace was made with; None when it is empty."""
         ...
 

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from features.core.errors import ConfigurationError
-from features.store.base import Manifest, Mark, Marks, Partition
+from features.store.base import Mark, Marks, Partition, StateManifest
 
 PROFILE_SHARDS = 16
 _NAMESPACE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -141,23 +141,23 @@ def marks_of(pairs: Sequence[bytes]) -> Marks:
     }
 
 
-def encode_manifest(manifest: Manifest) -> bytes:
+def encode_manifest(manifest: StateManifest) -> bytes:
     """Readable, and the same bytes for the same manifest."""
     return msgspec.json.encode(manifest)
 
 
-def decode_manifest(text: bytes) -> Manifest:
+def decode_manifest(text: bytes) -> StateManifest:
     """The inverse of `encode_manifest`."""
-    return msgspec.json.decode(text, type=Manifest)
+    return msgspec.json.decode(text, type=StateManifest)
 
 
-def check_manifest(found: Manifest, ours: Manifest, namespace: str) -> None:
+def check_manifest(found: StateManifest, ours: StateManifest, namespace: str) -> None:
     """Refuse to go on with state that was made differently (PROTOCOL 0.1)."""
     if found == ours:
         return
     differences = [
         f"{name} was {getattr(found, name)!r}, is {getattr(ours, name)!r}"
-        for name in Manifest.__dataclass_fields__
+        for name in StateManifest.__dataclass_fields__
         if getattr(found, name) != getattr(ours, name)
     ]
     raise ConfigurationError(

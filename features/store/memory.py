@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 
-from features.store.base import LOST, Flush, Manifest, Mark, Marks, ShardAnswer, ShardRead
+from features.store.base import LOST, Flush, Mark, Marks, ShardAnswer, ShardRead, StateManifest
 from features.store.layout import Layout, check_manifest
 
 
@@ -19,9 +19,9 @@ class MemoryStore:
         self._marks: list[Marks] = [{} for _ in range(shards)]
         self._slices: list[dict[bytes, dict[bytes, bytes]]] = [{} for _ in range(shards)]
         self._profiles: dict[tuple[str, str], bytes] = {}
-        self._manifest: Manifest | None = None
+        self._manifest: StateManifest | None = None
 
-    def open(self, manifest: Manifest) -> None:
+    def open(self, manifest: StateManifest) -> None:
         """See Store."""
         with self._lock:
             if self._manifest is None:
@@ -64,7 +64,7 @@ class MemoryStore:
         with self._lock:
             return [dict(marks) for marks in self._marks]
 
-    def manifest(self) -> Manifest | None:
+    def manifest(self) -> StateManifest | None:
         """See Store."""
         return self._manifest
 

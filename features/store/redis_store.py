@@ -27,7 +27,7 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from features.core.errors import ConfigurationError
-from features.store.base import Flush, Manifest, Marks, ShardAnswer, ShardRead, StoreUnavailable
+from features.store.base import Flush, Marks, ShardAnswer, ShardRead, StateManifest, StoreUnavailable
 from features.store.layout import (
     FLUSH_SCRIPT,
     READ_SCRIPT,
@@ -100,7 +100,7 @@ class RedisStore:
         self._client: Client | None = None
         self._sentinel: Sentinel | None = None
 
-    def open(self, manifest: Manifest) -> None:
+    def open(self, manifest: StateManifest) -> None:
         """See Store."""
         key = self._layout.manifest_key
         text = encode_manifest(manifest)
@@ -109,7 +109,7 @@ class RedisStore:
         if found is not None:
             check_manifest(found, manifest, self._settings.namespace)
 
-    def manifest(self) -> Manifest | None:
+    def manifest(self) -> StateManifest | None:
         """See Store."""
         text = self._ask(lambda client: client.get(self._layout.manifest_key))
         return None if text is None else decode_manifest(cast(bytes, text))

@@ -92,7 +92,7 @@ def write(
     key: Ed25519PrivateKey | None = None,
     encryption_key: bytes | None = None,
 ) -> Manifest:
-    """Write a bundle; refuses when the graph does not give the golden scores, or the place is taken.
+    """Write a bundle; refuses when the graph does not give the golden scores, or the directory holds a bundle.
 
     The manifest comes last, so a half-written bundle is none. With `encryption_key`, every file but
     manifest and signature is encrypted; hashes are those of the plain bytes.
@@ -100,7 +100,7 @@ def write(
     fs, root = _open(directory)
     if fs.exists(f"{root}/{MANIFEST_FILE}"):
         raise BundleRefused(directory, "there is a bundle already; versions are immutable")
-    files, made, data = assemble(contents, directory)
+    files, described, data = assemble(contents, directory)
     fs.makedirs(root, exist_ok=True)
     for name, content in files.items():
         if encryption_key is None:
@@ -110,31 +110,31 @@ def write(
     if key is not None:
         fs.pipe_file(f"{root}/{SIGNATURE_FILE}", signing.sign(data, key))
     fs.pipe_file(f"{root}/{MANIFEST_FILE}", data)
-    return made
+    return described
 
 
-def assemble(contents: Contents, place: str) -> tuple[dict[str, bytes], Manifest, bytes]:
+def assemble(contents: Contents, where: str) -> tuple[dict[str, bytes], Manifest, bytes]:
     """The files, the finished manifest and its bytes; refuses what `load` would refuse."""
     signature = contents.manifest.signature
     rows = golden.encode(contents.golden, contents.golden_scores, signature)
     files = {contents.manifest.model_file: contents.model, golden.GOLDEN_FILE: rows, **contents.more}
     if contents.card:
         files[CARD_FILE] = contents.card.encode()
-    made = msgspec.structs.replace(
+    described = msgspec.structs.replace(
         contents.manifest,
         files={name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())},
-        opset=_opset(contents.manifest.model_file, contents.model, place),
+        opset=_opset(contents.manifest.model_file, contents.model, where),
     )
-    if not made.version:
-        made = msgspec.structs.replace(made, version=manifest.content_version(made))
-    data = manifest.encode(made)
-    _ready(manifest.decode(data, place), files, place)
-    return files, made, data
+    if not described.version:
+        described = msgspec.structs.replace(described, version=manifest.content_version(described))
+    data = manifest.encode(described)
+    _ready(manifest.decode(data, where), files, where)
+    return files, described, data
 
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """What the place of a bundle says that it is: the registry's name and version."""
+    """What the directory of a bundle says that it is: the registry's name and version."""
 
     name: str
     version: str
@@ -148,10 +148,10 @@ def load(
     With `identity`, a bundle of another name or version is refused before anything else of it is believed: a signed
     bundle copied over another would otherwise be served in its place.
     """
-    made, data, files = read(directory, trust, identity)
+    described, data, files = read(directory, trust, identity)
     if plan is not None:
-        plan_check.check(made, plan, trust, directory)
-    return LoadedModel(made, manifest.version_of(made, data), _ready(made, files, directory))
+        plan_check.check(described, plan, trust, directory)
+    return LoadedModel(described, manifest.version_of(described, data), _ready(described, files, directory))
 
 
 def read(
@@ -159,24 +159,25 @@ def read(
 ) -> tuple[Manifest, bytes, dict[str, bytes]]:
     """Manifest, its bytes and all files, with identity, signature and hashes checked; nothing is run."""
     fs, root = _open(directory)
-    found = _list(fs, root)
-    if MANIFEST_FILE not in found:
+    names = _list(fs, root)
+    if MANIFEST_FILE not in names:
         raise BundleRefused(directory, f"there is no {MANIFEST_FILE}")
     data = _content(fs, root, MANIFEST_FILE, directory)
-    made = manifest.decode(data, directory)
-    if identity is not None and (made.name, made.version) != (identity.name, identity.version):
+    described = manifest.decode(data, directory)
+    if identity is not None and (described.name, described.version) != (identity.name, identity.version):
         raise BundleRefused(
             directory,
-            f"its manifest says {made.name} version {made.version}, but {identity.name} version {identity.version} "
+            f"its manifest says {described.name} version {described.version}, but {identity.name} version"
+            f" {identity.version} "
             "stands here: it was copied or moved from elsewhere",
         )
-    if SIGNATURE_FILE in found:
+    if SIGNATURE_FILE in names:
         signing.verify(data, _content(fs, root, SIGNATURE_FILE, directory), trust, directory)
-    elif made.name not in trust.allow_unsigned:
+    elif described.name not in trust.allow_unsigned:
         raise BundleRefused(
-            directory, f"it is not signed, and `{made.name}` is not among the models allowed unsigned"
+            directory, f"it is not signed, and `{described.name}` is not among the models allowed unsigned"
         )
-    return made, data, _read_files(fs, root, made, found, trust, directory)
+    return described, data, _read_files(fs, root, described, names, trust, directory)
 
 
 def describe(directory: str) -> Manifest:
@@ -196,27 +197,32 @@ def sign(directory: str, key: Ed25519PrivateKey) -> None:
 
 
 def _read_files(
-    fs: Any, root: str, made: Manifest, found: set[str], trust: Trust, place: str
+    fs: Any, root: str, described: Manifest, names: set[str], trust: Trust, where: str
 ) -> dict[str, bytes]:
-    allowed = {MANIFEST_FILE, SIGNATURE_FILE, *made.files, *(name + ENCRYPTED for name in made.files)}
-    strangers = sorted(found - allowed)
-    if strangers:
-        raise BundleRefused(place, f"{', '.join(strangers)} is not listed in {MANIFEST_FILE}")
+    allowed = {
+        MANIFEST_FILE,
+        SIGNATURE_FILE,
+        *described.files,
+        *(name + ENCRYPTED for name in described.files),
+    }
+    unlisted = sorted(names - allowed)
+    if unlisted:
+        raise BundleRefused(where, f"{', '.join(unlisted)} is not listed in {MANIFEST_FILE}")
     files: dict[str, bytes] = {}
-    for name, digest in made.files.items():
-        if name not in found and name + ENCRYPTED not in found:
-            raise BundleRefused(place, f"{name} is missing")
-        if name in found:
-            content = _content(fs, root, name, place)
+    for name, digest in described.files.items():
+        if name not in names and name + ENCRYPTED not in names:
+            raise BundleRefused(where, f"{name} is missing")
+        if name in names:
+            content = _content(fs, root, name, where)
         else:
-            content = signing.decrypt(name, _content(fs, root, name + ENCRYPTED, place), trust, place)
+            content = signing.decrypt(name, _content(fs, root, name + ENCRYPTED, where), trust, where)
         if hashlib.sha256(content).hexdigest() != digest:
-            raise BundleRefused(place, f"{name} was altered: its SHA-256 is not the manifest's")
+            raise BundleRefused(where, f"{name} was altered: its SHA-256 is not the manifest's")
         files[name] = content
     return files
 
 
-def _content(fs: Any, root: str, name: str, place: str) -> bytes:
+def _content(fs: Any, root: str, name: str, where: str) -> bytes:
     """A regular file's bytes. Links, pipes and devices are refused, and so is what is too long to be read."""
     entry = fs.info(f"{root}/{name}")
     mode = entry.get("mode")
@@ -224,36 +230,37 @@ def _content(fs: Any, root: str, name: str, place: str) -> bytes:
         entry.get("islink") or entry["type"] != "file" or (mode is not None and not stat.S_ISREG(mode))
     )
     if irregular:
-        raise BundleRefused(place, f"{name} is not a regular file")
+        raise BundleRefused(where, f"{name} is not a regular file")
     if (entry["size"] or 0) > MAX_FILE_BYTES:
-        raise BundleRefused(place, f"{name} has {entry['size']:,} bytes; at most {MAX_FILE_BYTES:,} are read")
+        raise BundleRefused(where, f"{name} has {entry['size']:,} bytes; at most {MAX_FILE_BYTES:,} are read")
     content: bytes = fs.cat_file(f"{root}/{name}")
     return content
 
 
-def _ready(made: Manifest, files: Mapping[str, bytes], place: str) -> Runner:
-    for name in (made.model_file, golden.GOLDEN_FILE):
+def _ready(described: Manifest, files: Mapping[str, bytes], where: str) -> Runner:
+    for name in (described.model_file, golden.GOLDEN_FILE):
         if name not in files:
-            raise BundleRefused(place, f"{MANIFEST_FILE} does not list {name}")
-    data = files[made.model_file]
-    opset = _opset(made.model_file, data, place)
-    if opset != made.opset:
+            raise BundleRefused(where, f"{MANIFEST_FILE} does not list {name}")
+    data = files[described.model_file]
+    opset = _opset(described.model_file, data, where)
+    if opset != described.opset:
         raise BundleRefused(
-            place, f"{made.model_file} uses operator sets {opset}, {MANIFEST_FILE} says {made.opset}"
+            where,
+            f"{described.model_file} uses operator sets {opset}, {MANIFEST_FILE} says {described.opset}",
         )
-    runner = runners.open_runner(data, made, place)
-    inputs, expected = golden.decode(files[golden.GOLDEN_FILE], made.signature, place)
-    golden.check(runners.try_run(runner, inputs, place), expected, place)
+    runner = runners.open_runner(data, described, where)
+    inputs, expected = golden.decode(files[golden.GOLDEN_FILE], described.signature, where)
+    golden.check(runners.try_run(runner, inputs, where), expected, where)
     return runner
 
 
-def _opset(name: str, data: bytes, place: str) -> dict[str, int]:
+def _opset(name: str, data: bytes, where: str) -> dict[str, int]:
     if not name.endswith(".onnx"):
         return {}
     try:
         return operator_sets(data)
     except ValueError as error:
-        raise BundleRefused(place, f"{name} is not an ONNX model: {error}") from error
+        raise BundleRefused(where, f"{name} is not an ONNX model: {error}") from error
 
 
 def _open(directory: str) -> tuple[Any, str]:

@@ -27,39 +27,39 @@ class Golden(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 def encode(columns: GoldenColumns, score: Sequence[float], signature: Signature) -> bytes:
     """The file's bytes; numbers are kept as the float32 that the model sees."""
-    kept: dict[str, list[float | str | None]] = {}
+    stored: dict[str, list[float | str | None]] = {}
     for name in signature.numeric:
         values = np.array([np.nan if v is None else v for v in columns[name]], dtype=np.float32)
-        kept[name] = [None if v != v else v for v in values.tolist()]
+        stored[name] = [None if v != v else v for v in values.tolist()]
     for name in signature.categorical:
-        kept[name] = [None if value is None else str(value) for value in columns[name]]
-    golden = Golden(columns=kept, score=[float(value) for value in score])
+        stored[name] = [None if value is None else str(value) for value in columns[name]]
+    golden = Golden(columns=stored, score=[float(value) for value in score])
     return msgspec.json.encode(golden, order="sorted") + b"\n"
 
 
-def decode(data: bytes, signature: Signature, place: str) -> tuple[ModelInputs, Floats]:
+def decode(data: bytes, signature: Signature, where: str) -> tuple[ModelInputs, Floats]:
     """Inputs and expected scores."""
     try:
         golden = msgspec.json.decode(data, type=Golden)
         inputs = from_columns(golden.columns, signature)
     except (msgspec.MsgspecError, KeyError, ValueError) as error:
-        raise BundleRefused(place, f"{GOLDEN_FILE} does not fit the signature: {error}") from error
+        raise BundleRefused(where, f"{GOLDEN_FILE} does not fit the signature: {error}") from error
     if len(inputs) != len(golden.score) or not len(inputs):
-        raise BundleRefused(place, f"{GOLDEN_FILE}: {len(inputs)} rows and {len(golden.score)} scores")
+        raise BundleRefused(where, f"{GOLDEN_FILE}: {len(inputs)} rows and {len(golden.score)} scores")
     return inputs, np.array(golden.score, dtype=np.float64)
 
 
-def check(scored: Floats, expected: Floats, place: str) -> None:
+def check(scored: Floats, expected: Floats, where: str) -> None:
     """Refuse a model whose scores differ from the recorded ones by more than `TOLERANCE`."""
     if scored.shape != expected.shape:
-        raise BundleRefused(place, f"golden rows: {len(expected)} rows gave an output of {scored.shape}")
+        raise BundleRefused(where, f"golden rows: {len(expected)} rows gave an output of {scored.shape}")
     off = np.abs(scored - expected)
     if not np.all(off <= TOLERANCE):
         row = int(np.argmax(np.where(np.isnan(off), np.inf, off)))
         raise BundleRefused(
-            place,
+            where,
             f"golden row {row} scores {scored[row]:.9g}, recorded {expected[row]:.9g}: "
             "another runtime, or not the model that the manifest describes",
         )
     if not np.all((expected >= 0.0) & (expected <= 1.0)):
-        raise BundleRefused(place, "golden scores lie outside 0..1: the output is no probability")
+        raise BundleRefused(where, "golden scores lie outside 0..1: the output is no probability")

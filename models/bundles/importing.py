@@ -58,7 +58,7 @@ def read_declaration(path: str) -> Declaration:
 
 def import_onnx(model: bytes, declared: Declaration, plan: Plan) -> Contents:
     """The contents of a bundle for `bundle.write`; BundleRefused when graph and declaration disagree."""
-    made = Manifest(
+    drafted = Manifest(
         name=declared.name,
         version=declared.version,
         algorithm=declared.algorithm,
@@ -72,25 +72,25 @@ def import_onnx(model: bytes, declared: Declaration, plan: Plan) -> Contents:
         output=declared.output,
         thresholds=dict(declared.thresholds),
     )
-    inputs = _golden_inputs(made)
-    runner = runners.open_runner(model, made, declared.name)
+    inputs = _golden_inputs(drafted)
+    runner = runners.open_runner(model, drafted, declared.name)
     score = runners.try_run(runner, inputs, declared.name)
     columns: dict[str, list[float | str | None]] = {
-        name: inputs.numeric[:, place].tolist() for place, name in enumerate(made.numeric)
+        name: inputs.numeric[:, index].tolist() for index, name in enumerate(drafted.numeric)
     }
     columns |= {name: column.tolist() for name, column in inputs.categorical.items()}
     card = f"# {declared.name}\n\nImported from an ONNX file; see its maker for data and measures.\n"
-    return Contents(manifest=made, model=model, golden=columns, golden_scores=score.tolist(), card=card)
+    return Contents(manifest=drafted, model=model, golden=columns, golden_scores=score.tolist(), card=card)
 
 
-def _golden_inputs(made: Manifest) -> ModelInputs:
+def _golden_inputs(drafted: Manifest) -> ModelInputs:
     """The baseline, and rows scattered around it; always the same ones."""
     rng = np.random.default_rng(0)
-    numeric = np.zeros((_GOLDEN_ROWS, len(made.numeric)), dtype=np.float32)
-    for place, name in enumerate(made.numeric):
-        baseline = float(made.baseline.get(name) or 0.0)
+    numeric = np.zeros((_GOLDEN_ROWS, len(drafted.numeric)), dtype=np.float32)
+    for index, name in enumerate(drafted.numeric):
+        baseline = float(drafted.baseline.get(name) or 0.0)
         spread = max(abs(baseline), 1.0)
-        numeric[:, place] = baseline + spread * rng.normal(size=_GOLDEN_ROWS)
-        numeric[0, place] = baseline
-    texts = {name: as_texts([made.baseline.get(name)] * _GOLDEN_ROWS) for name in made.categorical}
+        numeric[:, index] = baseline + spread * rng.normal(size=_GOLDEN_ROWS)
+        numeric[0, index] = baseline
+    texts = {name: as_texts([drafted.baseline.get(name)] * _GOLDEN_ROWS) for name in drafted.categorical}
     return ModelInputs(numeric, texts)

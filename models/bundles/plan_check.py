@@ -11,29 +11,29 @@ from models.core.errors import BundleRefused
 from models.core.manifest import Manifest
 
 
-def check(manifest: Manifest, plan: Plan, trust: Trust, place: str) -> None:
+def check(manifest: Manifest, plan: Plan, trust: Trust, where: str) -> None:
     """Refuse a model made for another plan, or one that reads what it may not."""
     if manifest.plan != plan.fingerprint:
         raise BundleRefused(
-            place,
+            where,
             f"made for feature plan {manifest.plan}, this project's plan is {plan.fingerprint}: "
             "train it again, or go back to the definitions that it was trained with",
         )
     reader = plan.readers.get(manifest.source)
     if reader is None:
-        raise BundleRefused(place, f"scores source `{manifest.source}`, which the plan does not score")
+        raise BundleRefused(where, f"scores source `{manifest.source}`, which the plan does not score")
     fields = {field.name: field.dtype for field in plan.sources[manifest.source].fields}
     numbers = {*reader.names, *(name for name, dtype in fields.items() if dtype != "string")}
     absent = [name for name in manifest.numeric if name not in numbers]
     texts = {*reader.text_names, *fields}
     absent += [name for name in manifest.categorical if name not in texts and name not in numbers]
     if absent:
-        raise BundleRefused(place, f"the plan has no feature {', '.join(absent)} for `{manifest.source}`")
+        raise BundleRefused(where, f"the plan has no feature {', '.join(absent)} for `{manifest.source}`")
     forbidden = protected_features(plan, manifest.source, trust.allow_protected)
     taken = [name for name in (*manifest.numeric, *manifest.categorical) if name in forbidden]
     if taken:
         raise BundleRefused(
-            place, f"reads {', '.join(taken)}: protected, and not among the attributes allowed by name"
+            where, f"reads {', '.join(taken)}: protected, and not among the attributes allowed by name"
         )
 
 

@@ -55,7 +55,7 @@ class Aliases(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class ResolvedVersion:
     """A resolved reference; `path` is what `bundle.load` takes, name and version what it must find there."""
 
     name: str
@@ -96,7 +96,7 @@ class Registry:
         """Where a version's bundle stands, or is to stand."""
         return f"{self._url}/{_checked(name)}/{_checked(version)}"
 
-    def resolve(self, reference: str) -> Found:
+    def resolve(self, reference: str) -> ResolvedVersion:
         """Find `NAME@ALIAS` or `NAME@VERSION`; ConfigurationError when there is neither."""
         name, _, wanted = reference.partition("@")
         if not wanted:
@@ -109,7 +109,7 @@ class Registry:
                 f"model {reference}: {self._url} has no such alias or version of `{name}`; "
                 f"it has {', '.join(known) or 'none'}"
             )
-        return Found(name=name, version=version, path=self.path(name, version))
+        return ResolvedVersion(name=name, version=version, path=self.path(name, version))
 
     def promote(self, name: str, version: str, alias: str = CHAMPION) -> Aliases:
         """Let an alias mean a version from now on."""

@@ -88,25 +88,25 @@ def new_key() -> tuple[str, str]:
     return secret.decode(), public.decode()
 
 
-def private_key(pem: str, place: str) -> Ed25519PrivateKey:
+def private_key(pem: str, where: str) -> Ed25519PrivateKey:
     """Read a private key in PEM."""
     try:
         key = serialization.load_pem_private_key(pem.encode(), password=None)
     except (ValueError, TypeError) as error:
-        raise ConfigurationError(f"key {place}: not a private key in PEM without a password") from error
+        raise ConfigurationError(f"key {where}: not a private key in PEM without a password") from error
     if not isinstance(key, Ed25519PrivateKey):
-        raise ConfigurationError(f"key {place}: expected an Ed25519 key")
+        raise ConfigurationError(f"key {where}: expected an Ed25519 key")
     return key
 
 
-def public_key(pem: str, place: str) -> Ed25519PublicKey:
+def public_key(pem: str, where: str) -> Ed25519PublicKey:
     """Read a public key in PEM."""
     try:
         key = serialization.load_pem_public_key(pem.encode())
     except ValueError as error:
-        raise ConfigurationError(f"key {place}: not a public key in PEM") from error
+        raise ConfigurationError(f"key {where}: not a public key in PEM") from error
     if not isinstance(key, Ed25519PublicKey):
-        raise ConfigurationError(f"key {place}: expected an Ed25519 key")
+        raise ConfigurationError(f"key {where}: expected an Ed25519 key")
     return key
 
 
@@ -122,25 +122,25 @@ def sign(manifest: bytes, key: Ed25519PrivateKey) -> bytes:
     return msgspec.json.encode(SignatureFile(key=key_id(key.public_key()), signature=signature)) + b"\n"
 
 
-def verify(manifest: bytes, signature_file: bytes, trusted: Trust, place: str) -> None:
+def verify(manifest: bytes, signature_file: bytes, trusted: Trust, where: str) -> None:
     """Refuse a manifest that no trusted key has signed."""
     try:
         signature = msgspec.json.decode(signature_file, type=SignatureFile)
         raw = base64.b64decode(signature.signature, validate=True)
     except (msgspec.MsgspecError, ValueError) as error:
-        raise BundleRefused(place, f"signature.json cannot be read: {error}") from error
+        raise BundleRefused(where, f"signature.json cannot be read: {error}") from error
     known = {key_id(key): key for key in trusted.keys}
     key = known.get(signature.key)
     if key is None:
         trusted_ids = ", ".join(sorted(known)) or "none"
         raise BundleRefused(
-            place, f"signed by key {signature.key}, which is not trusted; trusted: {trusted_ids}"
+            where, f"signed by key {signature.key}, which is not trusted; trusted: {trusted_ids}"
         )
     try:
         key.verify(raw, manifest)
     except InvalidSignature as error:
         raise BundleRefused(
-            place, "the signature does not fit manifest.json: the manifest or the signature was altered"
+            where, "the signature does not fit manifest.json: the manifest or the signature was altered"
         ) from error
 
 
@@ -161,11 +161,11 @@ def encrypt(name: str, data: bytes, key: bytes) -> bytes:
     return nonce + AESGCM(key).encrypt(nonce, data, name.encode())
 
 
-def decrypt(name: str, data: bytes, trusted: Trust, place: str) -> bytes:
+def decrypt(name: str, data: bytes, trusted: Trust, where: str) -> bytes:
     """The opposite of `encrypt`; refuses when the key is missing, wrong, or the bytes were altered."""
     if trusted.decryption_key is None:
-        raise BundleRefused(place, f"{name} is encrypted and no decryption key is set")
+        raise BundleRefused(where, f"{name} is encrypted and no decryption key is set")
     try:
         return AESGCM(trusted.decryption_key).decrypt(data[:_NONCE], data[_NONCE:], name.encode())
     except (InvalidTag, ValueError) as error:
-        raise BundleRefused(place, f"{name} cannot be decrypted: wrong key, or altered") from error
+        raise BundleRefused(where, f"{name} cannot be decrypted: wrong key, or altered") from error

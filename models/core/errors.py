@@ -18,9 +18,9 @@ class BundleRefused(ConfigurationError):
 
 
 class PolicyError(ConfigurationError):
-    """A policy file or reason catalogue is wrong; `place` is the path to it, such as `rules[2].when`."""
+    """A policy file or reason catalogue is wrong; `where` is the path to it, such as `rules[2].when`."""
 
-    def __init__(self, place: str, reason: str) -> None:
-        super().__init__(f"{place}: {reason}")
-        self.place = place
+    def __init__(self, where: str, reason: str) -> None:
+        super().__init__(f"{where}: {reason}")
+        self.where = where
         self.reason = reason

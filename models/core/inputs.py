@@ -22,8 +22,8 @@ def from_matrix(features: FeatureMatrix, signature: Signature) -> ModelInputs:
 def from_rows(features: FeatureMatrix, signature: Signature, rows: NDArray[np.intp]) -> ModelInputs:
     """The same for some rows only."""
     numeric = np.empty((len(rows), len(signature.numeric)), dtype=np.float32)
-    for place, name in enumerate(signature.numeric):
-        numeric[:, place] = np.asarray(features.column(name))[rows]
+    for index, name in enumerate(signature.numeric):
+        numeric[:, index] = np.asarray(features.column(name))[rows]
     texts: dict[str, Texts] = {}
     for name in signature.categorical:
         column = features.column(name)
@@ -36,8 +36,8 @@ def from_columns(columns: Mapping[str, Sequence[float | str | None]], signature:
     """Pick a signature's columns out of plain ones, such as golden rows."""
     rows = len(next(iter(columns.values()))) if columns else 0
     numeric = np.empty((rows, len(signature.numeric)), dtype=np.float32)
-    for place, name in enumerate(signature.numeric):
-        numeric[:, place] = [np.nan if value is None else float(value) for value in columns[name]]
+    for index, name in enumerate(signature.numeric):
+        numeric[:, index] = [np.nan if value is None else float(value) for value in columns[name]]
     return ModelInputs(numeric, {name: as_texts(columns[name]) for name in signature.categorical})
 
 

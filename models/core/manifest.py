@@ -78,19 +78,19 @@ def encode(manifest: Manifest) -> bytes:
     return msgspec.json.format(msgspec.json.encode(manifest, order="sorted"), indent=2) + b"\n"
 
 
-def decode(data: bytes, place: str) -> Manifest:
-    """Read and check a manifest; `place` names the bundle in a refusal."""
+def decode(data: bytes, where: str) -> Manifest:
+    """Read and check a manifest; `where` names the bundle in a refusal."""
     try:
         manifest = msgspec.json.decode(data, type=Manifest)
     except msgspec.MsgspecError as error:
-        raise BundleRefused(place, f"{MANIFEST_FILE} is not a manifest: {error}") from error
+        raise BundleRefused(where, f"{MANIFEST_FILE} is not a manifest: {error}") from error
     if manifest.format != FORMAT:
         raise BundleRefused(
-            place, f"{MANIFEST_FILE} has format {manifest.format}, this riskstream reads {FORMAT}"
+            where, f"{MANIFEST_FILE} has format {manifest.format}, this riskstream reads {FORMAT}"
         )
     unnamed = [n for n in (*manifest.numeric, *manifest.categorical) if n not in manifest.baseline]
     if unnamed:
-        raise BundleRefused(place, f"{MANIFEST_FILE} gives no baseline for {', '.join(unnamed)}")
+        raise BundleRefused(where, f"{MANIFEST_FILE} gives no baseline for {', '.join(unnamed)}")
     return manifest
 
 

@@ -106,21 +106,21 @@ def read_policy(file: Path) -> dict[Path, bytes]:
     content = {file: _read(file, str(file))}
     parsed = settings.parse(content[file], file)
     if parsed.reasons.catalogue is not None:
-        named = file.parent / parsed.reasons.catalogue
-        content[named] = _read_named(named, file.parent, f"{file}: reasons.catalogue")
+        path = file.parent / parsed.reasons.catalogue
+        content[path] = _read_named(path, file.parent, f"{file}: reasons.catalogue")
     for source, policy in parsed.sources.items():
         for number, listed in enumerate(policy.lists):
             if listed.file is not None:
-                named = file.parent / listed.file
-                content[named] = _read_named(
-                    named, file.parent, f"{file}: sources.{source}.lists[{number}].file"
+                path = file.parent / listed.file
+                content[path] = _read_named(
+                    path, file.parent, f"{file}: sources.{source}.lists[{number}].file"
                 )
     return content
 
 
 def file_marks(files: Iterable[Path]) -> tuple[tuple[int, int], ...]:
     """Time of change and size of files: equal marks need no second look."""
-    return tuple((found.st_mtime_ns, found.st_size) for found in map(Path.stat, files))
+    return tuple((status.st_mtime_ns, status.st_size) for status in map(Path.stat, files))
 
 
 def policy_version(path: str | Path) -> str:
@@ -135,30 +135,30 @@ def _version(content: Mapping[Path, bytes]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _read_named(named: Path, root: Path, place: str) -> bytes:
+def _read_named(path: Path, root: Path, where: str) -> bytes:
     """A file that a policy names. It stands below the policy's folder: a policy reads nothing else of the machine."""
-    if not named.resolve().is_relative_to(root.resolve()):
-        raise PolicyError(place, f"{named} is outside the folder of the policy; move it below {root}")
-    return _read(named, place)
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise PolicyError(where, f"{path} is outside the folder of the policy; move it below {root}")
+    return _read(path, where)
 
 
-def _read(file: Path, place: str) -> bytes:
+def _read(file: Path, where: str) -> bytes:
     try:
         if not file.is_file() and file.exists():
-            raise PolicyError(place, f"{file}: not a regular file")
+            raise PolicyError(where, f"{file}: not a regular file")
         size = file.stat().st_size
         if size > _MAX_FILE_BYTES:
-            raise PolicyError(place, f"{file}: {size:,} bytes; at most {_MAX_FILE_BYTES:,} are read")
+            raise PolicyError(where, f"{file}: {size:,} bytes; at most {_MAX_FILE_BYTES:,} are read")
         return file.read_bytes()
     except OSError as error:
-        raise PolicyError(place, f"{file}: {error.strerror}") from error
+        raise PolicyError(where, f"{file}: {error.strerror}") from error
 
 
 def _catalogue(parsed: PolicyFile, file: Path, content: Mapping[Path, bytes]) -> Catalogue:
     if parsed.reasons.catalogue is None:
         return Catalogue({})
-    named = file.parent / parsed.reasons.catalogue
-    return catalogue.parse(content[named], named)
+    path = file.parent / parsed.reasons.catalogue
+    return catalogue.parse(content[path], path)
 
 
 def _decider(
@@ -169,27 +169,30 @@ def _decider(
     plan: Plan,
     content: Mapping[Path, bytes],
 ) -> SourceDecider:
-    place = f"{next(iter(content))}: sources.{name}"
+    where = f"{next(iter(content))}: sources.{name}"
     if name not in plan.readers:
         scored = ", ".join(sorted(plan.readers))
-        raise PolicyError(place, f"no such scored source; known: {scored}")
-    keys: tuple[str, ...] = ()
-    if policy.suppress is not None:
-        keys = plan.readers[name].entity_keys.get(policy.suppress.entity, ())
-        if not keys:
-            raise PolicyError(
-                f"{place}.suppress.entity", f"`{name}` has no entity `{policy.suppress.entity}`"
-            )
+        raise PolicyError(where, f"no such scored source; known: {scored}")
     reasons = parsed.reasons
     return SourceDecider(
         policy=policy,
-        rules=compile_rules(policy, name, plan, content, place),
+        rules=compile_rules(policy, name, plan, content, where),
         catalogue=known,
         limits=Limits(
             most=reasons.most,
             least=reasons.least,
             forbidden=protected_features(plan, name, frozenset(reasons.allow_protected)),
         ),
-        suppress_keys=keys,
+        suppress_keys=_suppress_keys(name, policy, plan, where),
         memory=SourceMemory.fresh(policy),
     )
+
+
+def _suppress_keys(name: str, policy: SourcePolicy, plan: Plan, where: str) -> tuple[str, ...]:
+    """The key columns of the entity whose alerts are suppressed; none where nothing is."""
+    if policy.suppress is None:
+        return ()
+    keys = plan.readers[name].entity_keys.get(policy.suppress.entity, ())
+    if not keys:
+        raise PolicyError(f"{where}.suppress.entity", f"`{name}` has no entity `{policy.suppress.entity}`")
+    return keys

@@ -49,7 +49,7 @@ class Budget(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     partitions: Annotated[int, Meta(ge=1)] = 1
 
 
-class Segment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ThresholdSegment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Other thresholds for the events for which `when` holds; the first segment that fits counts."""
 
     name: str
@@ -115,7 +115,7 @@ class SourcePolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     review: Threshold | None = None
     decline: Threshold | None = None
     budget: Budget | None = None
-    segments: tuple[Segment, ...] = ()
+    segments: tuple[ThresholdSegment, ...] = ()
     rules: tuple[Rule, ...] = ()
     lists: tuple[ListRule, ...] = ()
     suppress: Suppression | None = None
@@ -148,29 +148,29 @@ def parse(data: bytes, path: Path) -> PolicyFile:
     return settings
 
 
-def _check(source: SourcePolicy, place: str) -> None:
+def _check(source: SourcePolicy, where: str) -> None:
     if source.budget is not None:
-        parse_duration(source.budget.interval, f"{place}.budget.interval")
-        parse_duration(source.budget.half_life, f"{place}.budget.half_life")
+        parse_duration(source.budget.interval, f"{where}.budget.interval")
+        parse_duration(source.budget.half_life, f"{where}.budget.half_life")
         if source.review is not None or any(segment.review is not None for segment in source.segments):
-            raise PolicyError(f"{place}.budget", "a budget sets the review threshold; take `review` out")
+            raise PolicyError(f"{where}.budget", "a budget sets the review threshold; take `review` out")
     if source.suppress is not None:
-        parse_duration(source.suppress.period, f"{place}.suppress.period")
+        parse_duration(source.suppress.period, f"{where}.suppress.period")
     named: list[Rule | ListRule] = [*source.rules, *source.lists]
     names = [item.name for item in named]
     for number, name in enumerate(names):
         if name in names[:number]:
-            raise PolicyError(place, f"two rules or lists are named `{name}`")
+            raise PolicyError(where, f"two rules or lists are named `{name}`")
     for number, listed in enumerate(source.lists):
         if (listed.file is None) == (not listed.values):
-            raise PolicyError(f"{place}.lists[{number}]", "give either `file` or `values`")
+            raise PolicyError(f"{where}.lists[{number}]", "give either `file` or `values`")
     for threshold in _thresholds(source):
         if isinstance(threshold, float) and not 0.0 <= threshold <= 1.0:
-            raise PolicyError(place, f"threshold {threshold} is no probability")
+            raise PolicyError(where, f"threshold {threshold} is no probability")
 
 
 def _thresholds(source: SourcePolicy) -> list[Threshold | None]:
-    found = [source.review, source.decline]
+    thresholds = [source.review, source.decline]
     for segment in source.segments:
-        found += [segment.review, segment.decline]
-    return found
+        thresholds += [segment.review, segment.decline]
+    return thresholds

@@ -44,10 +44,10 @@ class SourceDecider:
         decision[released] = DecisionCode.APPROVE
         _apply_rules(decision, outcome)
         rows = np.flatnonzero(decision)
-        told: dict[int, tuple[Reason, ...]] = {}
+        by_row: dict[int, tuple[Reason, ...]] = {}
         if len(rows):
             explained = reasons.explain(features, score, rows, model)
-            told = self._reasons(decision, rows, explained, outcome)
+            by_row = self._reasons(decision, rows, explained, outcome)
         suppressed = self._suppress(features, decision, rows, remember)
         return Decisions(
             features=features,
@@ -61,7 +61,7 @@ class SourceDecider:
             alert=(decision > DecisionCode.APPROVE) & ~suppressed,
             suppressed=suppressed,
             rules_hit=self._hits(outcome),
-            reasons=told,
+            reasons=by_row,
             released=released if self.policy.release else None,
         )
 
@@ -92,20 +92,20 @@ class SourceDecider:
     def _reasons(
         self, decision: NDArray[np.int8], rows: NDArray[np.intp], explained: Explained, outcome: RuleOutcome
     ) -> dict[int, tuple[Reason, ...]]:
-        told: dict[int, tuple[Reason, ...]] = {}
-        for place, row in enumerate(rows.tolist()):
+        by_row: dict[int, tuple[Reason, ...]] = {}
+        for index, row in enumerate(rows.tolist()):
             by_rule = self._rule_reasons(outcome, row)
-            ranked = reasons.rank(explained, place, self.catalogue, self.limits)
+            ranked = reasons.rank(explained, index, self.catalogue, self.limits)
             if self.policy.adverse_action is not None and decision[row] == DecisionCode.DECLINE:
                 most = self.policy.adverse_action.most
-                ranked = adverse_action.hold_together(explained, place, ranked[:most])
+                ranked = adverse_action.hold_together(explained, index, ranked[:most])
                 if not ranked and not by_rule:
                     decision[row] = DecisionCode.REVIEW
                     ranked = (reasons.COMBINATION_REASON,)
             if by_rule and not any(reason.feature for reason in ranked):
                 ranked = ()
-            told[row] = by_rule + ranked
-        return told
+            by_row[row] = by_rule + ranked
+        return by_row
 
     def _rule_reasons(self, outcome: RuleOutcome, row: int) -> tuple[Reason, ...]:
         return tuple(

@@ -43,12 +43,12 @@ class OnnxGraph:
     which is tried on each at load; all else, every graph of another form, and a handful of rows are the runtime's.
     """
 
-    def __init__(self, data: bytes, manifest: Manifest, place: str) -> None:
-        session = _open(data, place)
-        self._feeds = _feeds(session, manifest, place)
-        self._output = _output(session, manifest, place)
+    def __init__(self, data: bytes, manifest: Manifest, where: str) -> None:
+        session = _open(data, where)
+        self._feeds = _feeds(session, manifest, where)
+        self._output = _output(session, manifest, where)
         self._alone: list[_Stage] = [_Session(session, [self._output])]
-        self._stages = _walking(data, self._output, place) or self._alone
+        self._stages = _walking(data, self._output, where) or self._alone
 
     def run(self, inputs: ModelInputs) -> Floats:
         """float64[n]: the probability of the bad outcome."""
@@ -74,13 +74,13 @@ class _Session:
 
     def __init__(self, session: Any, outputs: list[str]) -> None:
         self._session = session
-        self._inputs = [one.name for one in session.get_inputs()]
+        self._inputs = [node.name for node in session.get_inputs()]
         self._outputs = outputs
 
     def add(self, values: Values) -> None:
         """See _Stage."""
-        found = self._session.run(self._outputs, {name: values[name] for name in self._inputs})
-        values.update(zip(self._outputs, found, strict=True))
+        results = self._session.run(self._outputs, {name: values[name] for name in self._inputs})
+        values.update(zip(self._outputs, results, strict=True))
 
 
 class _Walk:
@@ -94,35 +94,35 @@ class _Walk:
         values[self._trees.result] = self._trees.forest.run(values[self._trees.source])
 
 
-def _walking(data: bytes, output: str, place: str) -> list[_Stage]:
+def _walking(data: bytes, output: str, where: str) -> list[_Stage]:
     """Stages in which trees are walked; none where that is not sure to give what the runtime gives."""
     parts = take_apart(data, output)
     try:
-        if parts is None or not all(_walks_alike(trees, place) for trees in parts.trees):
+        if parts is None or not all(_walks_alike(trees, where) for trees in parts.trees):
             return []
-        return _stages(parts, output, place)
+        return _stages(parts, output, where)
     except BundleRefused:  # a part that hands over anything but float32 is no graph of its own
         return []
 
 
-def _walks_alike(trees: Trees, place: str) -> bool:
+def _walks_alike(trees: Trees, where: str) -> bool:
     """Whether walking gives what the runtime gives, to the bit: at thresholds, beside them, with missing values."""
     rows = trees.forest.probes(_PROBES)
-    theirs = _open(trees.alone, place).run([trees.result], {trees.source: rows})[0]
+    theirs = _open(trees.alone, where).run([trees.result], {trees.source: rows})[0]
     return bool(np.array_equal(theirs, trees.forest.run(rows)))
 
 
-def _stages(parts: Parts, output: str, place: str) -> list[_Stage]:
+def _stages(parts: Parts, output: str, where: str) -> list[_Stage]:
     stages: list[_Stage] = [_Walk(trees) for trees in parts.trees]
     if parts.before is not None:
-        session = _open(parts.before, place)
-        stages.insert(0, _Session(session, [one.name for one in session.get_outputs()]))
+        session = _open(parts.before, where)
+        stages.insert(0, _Session(session, [node.name for node in session.get_outputs()]))
     if parts.after is not None:
-        stages.append(_Session(_open(parts.after, place), [output]))
+        stages.append(_Session(_open(parts.after, where), [output]))
     return stages
 
 
-def _open(data: bytes, place: str) -> Any:
+def _open(data: bytes, where: str) -> Any:
     set_default_logger_severity(_FATAL_ONLY)
     options = SessionOptions()
     options.intra_op_num_threads = 1
@@ -131,16 +131,16 @@ def _open(data: bytes, place: str) -> Any:
     try:
         return InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors share no public base class
-        raise BundleRefused(place, f"ONNX Runtime cannot load the graph: {error}") from error
+        raise BundleRefused(where, f"ONNX Runtime cannot load the graph: {error}") from error
 
 
-def _feeds(session: Any, manifest: Manifest, place: str) -> dict[str, Feed]:
+def _feeds(session: Any, manifest: Manifest, where: str) -> dict[str, Feed]:
     feeds: dict[str, Feed] = {}
     fed: set[str] = set()
     for graph_input in session.get_inputs():
         name, kind = graph_input.name, graph_input.type
         if name == manifest.input and kind in _NUMBERS:
-            _check_width(graph_input.shape, manifest, place)
+            _check_width(graph_input.shape, manifest, where)
             feeds[name] = _matrix(_NUMBERS[kind])
             fed.update(manifest.numeric)
         elif name in manifest.categorical and kind == "tensor(string)":
@@ -151,30 +151,30 @@ def _feeds(session: Any, manifest: Manifest, place: str) -> dict[str, Feed]:
             fed.add(name)
         else:
             raise BundleRefused(
-                place, f"the graph's input `{name}` ({kind}) is not in the manifest's signature"
+                where, f"the graph's input `{name}` ({kind}) is not in the manifest's signature"
             )
     unused = [n for n in (*manifest.numeric, *manifest.categorical) if n not in fed]
     if unused:
-        raise BundleRefused(place, f"the signature's {', '.join(unused)} is no input of the graph")
+        raise BundleRefused(where, f"the signature's {', '.join(unused)} is no input of the graph")
     return feeds
 
 
-def _check_width(shape: list[Any], manifest: Manifest, place: str) -> None:
+def _check_width(shape: list[Any], manifest: Manifest, where: str) -> None:
     width = shape[1] if len(shape) == 2 else None
     if isinstance(width, int) and width != len(manifest.numeric):
         raise BundleRefused(
-            place,
+            where,
             f"the graph takes {width} numeric features, the manifest's signature has {len(manifest.numeric)}",
         )
 
 
-def _output(session: Any, manifest: Manifest, place: str) -> str:
+def _output(session: Any, manifest: Manifest, where: str) -> str:
     outputs = {out.name: out.type for out in session.get_outputs()}
     numeric = [name for name, kind in outputs.items() if kind in ("tensor(float)", "tensor(double)")]
     wanted = manifest.output or (numeric[0] if len(numeric) == 1 else "probabilities")
     if wanted not in numeric:
-        found = ", ".join(f"{name}: {kind}" for name, kind in outputs.items())
-        raise BundleRefused(place, f"the graph has no float output `{wanted}`; it has {found}")
+        available = ", ".join(f"{name}: {kind}" for name, kind in outputs.items())
+        raise BundleRefused(where, f"the graph has no float output `{wanted}`; it has {available}")
     return wanted
 
 
@@ -182,8 +182,8 @@ def _matrix(dtype: Any) -> Feed:
     return lambda inputs: inputs.numeric.astype(dtype, copy=False)
 
 
-def _column(place: int, dtype: Any) -> Feed:
-    return lambda inputs: inputs.numeric[:, place : place + 1].astype(dtype)
+def _column(index: int, dtype: Any) -> Feed:
+    return lambda inputs: inputs.numeric[:, index : index + 1].astype(dtype)
 
 
 def _texts(name: str) -> Feed:

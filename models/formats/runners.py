@@ -18,22 +18,22 @@ class Runner(Protocol):
         ...
 
 
-def open_runner(data: bytes, manifest: Manifest, place: str) -> Runner:
+def open_runner(data: bytes, manifest: Manifest, where: str) -> Runner:
     """Load a model file's bytes; refuses any other format."""
     if manifest.model_file.endswith(".onnx"):
         from models.formats.onnx_model import OnnxGraph
 
-        return OnnxGraph(data, manifest, place)
+        return OnnxGraph(data, manifest, where)
     if manifest.model_file.endswith(".skops"):
         from models.formats.skops_model import SkopsEstimator
 
-        return SkopsEstimator(data, manifest, place)
-    raise BundleRefused(place, f"{manifest.model_file}: expected an .onnx or a .skops file")
+        return SkopsEstimator(data, manifest, where)
+    raise BundleRefused(where, f"{manifest.model_file}: expected an .onnx or a .skops file")
 
 
-def try_run(runner: Runner, inputs: ModelInputs, place: str) -> Floats:
+def try_run(runner: Runner, inputs: ModelInputs, where: str) -> Floats:
     """Run a model that has not proven itself yet: any failure is a refusal."""
     try:
         return runner.run(inputs)
     except Exception as error:  # whatever a runtime raises on a graph that does not fit
-        raise BundleRefused(place, f"golden rows cannot be scored: {error}") from error
+        raise BundleRefused(where, f"golden rows cannot be scored: {error}") from error

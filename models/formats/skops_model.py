@@ -20,8 +20,8 @@ from models.core.manifest import Manifest
 class SkopsEstimator:
     """An estimator with `predict_proba`; takes a float32 matrix, or a polars frame if it has categories."""
 
-    def __init__(self, data: bytes, manifest: Manifest, place: str) -> None:
-        self._estimator = _load(data, place)
+    def __init__(self, data: bytes, manifest: Manifest, where: str) -> None:
+        self._estimator = _load(data, where)
         self._numeric = manifest.numeric
         self._framed = bool(manifest.categorical)
 
@@ -38,20 +38,20 @@ class SkopsEstimator:
         return pl.DataFrame(columns)
 
 
-def _load(data: bytes, place: str) -> Any:
+def _load(data: bytes, where: str) -> Any:
     try:
         from skops.io import get_untrusted_types, loads
     except ImportError as error:
-        raise BundleRefused(place, "a .skops model needs the extra `skops`") from error
+        raise BundleRefused(where, "a .skops model needs the extra `skops`") from error
     try:
         unknown = get_untrusted_types(data=data)
         if unknown:
-            raise BundleRefused(place, f"the .skops file holds types that are not safe: {', '.join(unknown)}")
+            raise BundleRefused(where, f"the .skops file holds types that are not safe: {', '.join(unknown)}")
         estimator = loads(data, trusted=[])
     except BundleRefused:
         raise
     except Exception as error:  # zipfile, json and skops errors share no base class
-        raise BundleRefused(place, f"skops cannot load the model: {error}") from error
+        raise BundleRefused(where, f"skops cannot load the model: {error}") from error
     if not hasattr(estimator, "predict_proba"):
-        raise BundleRefused(place, "the .skops model gives no probabilities")
+        raise BundleRefused(where, "the .skops model gives no probabilities")
     return estimator

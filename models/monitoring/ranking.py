@@ -53,16 +53,16 @@ class CardPrecision:
 
     def __init__(self, k: int) -> None:
         self._k = k
-        self._found: set[object] = set()
+        self._caught: set[object] = set()
         self._shares: list[float] = []
 
     def add_day(self, cards: Sequence[object], best: Floats, bad: Bools) -> None:
         """The next day: its different cards in ascending order (which breaks ties), their highest score, the bad."""
-        left = np.flatnonzero([card not in self._found for card in cards])
+        left = np.flatnonzero([card not in self._caught for card in cards])
         top = left[np.argsort(-best[left], kind="stable")[: self._k]]
         caught = top[bad[top]]
         self._shares.append(len(caught) / self._k)
-        self._found.update(cards[place] for place in caught.tolist())
+        self._caught.update(cards[index] for index in caught.tolist())
 
     @property
     def value(self) -> float | None:

@@ -19,7 +19,7 @@ from features.core.errors import ConfigurationError
 from models.core.base import ModelInputs
 from models.training.data.dataset import Dataset
 from models.training.data.encoding import Encoder, Matrix, fit_encoder
-from models.training.metrics import Labels
+from models.training.evaluation.metrics import Labels
 from models.training.settings import ModelSettings, Parameter
 
 EDGE = 1e-6
@@ -69,11 +69,11 @@ class Logistic:
         bounds = [(None, None), *((0.0 if s > 0 else None, 0.0 if s < 0 else None) for s in signs)]
         start = np.zeros(x.shape[1] + 1)
         start[0] = logit(np.clip(np.average(y, weights=weight), EDGE, 1 - EDGE))
-        found = minimize(
+        solution = minimize(
             loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 500, "ftol": 1e-12}
         ).x
-        self.coefficients = found[1:] / scale
-        self.intercept = float(found[0] - self.coefficients @ centre)
+        self.coefficients = solution[1:] / scale
+        self.intercept = float(solution[0] - self.coefficients @ centre)
         return self
 
     def odds(self, matrix: Matrix) -> Floats:
@@ -134,8 +134,8 @@ class Trained:
 
     def odds(self, inputs: ModelInputs) -> Floats:
         """Weighted mean of the members' log-odds, before calibration."""
-        parts = [member.weight * member.odds(inputs) for member in self.members]
-        return np.asarray(np.sum(parts, axis=0), dtype=np.float64)
+        weighted = [member.weight * member.odds(inputs) for member in self.members]
+        return np.asarray(np.sum(weighted, axis=0), dtype=np.float64)
 
 
 def fit_member(settings: ModelSettings, data: Dataset, weight: float = 1.0) -> Member:

@@ -17,7 +17,12 @@ from features.core.batch import Floats
 from models.training.algorithms import Trained
 from models.training.data.dataset import Dataset
 from models.training.data.folds import Fold
-from models.training.metrics import attainable_card_precision, average_precision, card_precision, roc_auc
+from models.training.evaluation.metrics import (
+    attainable_card_precision,
+    average_precision,
+    card_precision,
+    roc_auc,
+)
 from models.training.settings import ModelSettings, Parameter, SearchSettings
 
 Progress = Callable[[str, int, int], None]
@@ -41,7 +46,7 @@ class Assessed:
 
 
 def no_progress(_text: str, _done: int, _total: int) -> None:
-    """Tells nobody."""
+    """Ignores progress."""
 
 
 def candidates(settings: ModelSettings, trials: int) -> list[ModelSettings]:
@@ -60,13 +65,16 @@ def candidates(settings: ModelSettings, trials: int) -> list[ModelSettings]:
 
 def figures(data: Dataset, score: Floats, cards: int) -> dict[str, float]:
     """The figures of one fold's assessment."""
-    found = {"roc_auc": roc_auc(data.label, score), "average_precision": average_precision(data.label, score)}
+    figures = {
+        "roc_auc": roc_auc(data.label, score),
+        "average_precision": average_precision(data.label, score),
+    }
     if data.card is not None and data.time is not None:
-        found["card_precision"] = card_precision(data.card, data.time, data.label, score, cards)
-        found["card_precision_attainable"] = attainable_card_precision(
+        figures["card_precision"] = card_precision(data.card, data.time, data.label, score, cards)
+        figures["card_precision_attainable"] = attainable_card_precision(
             data.card, data.time, data.label, cards
         )
-    return found
+    return figures
 
 
 def assess(
@@ -102,5 +110,5 @@ def search(
     def step() -> None:
         progress("search", next(done), total)
 
-    found = [assess(candidate, data, folds, fit, how.cards, step) for candidate in tried]
-    return sorted(found, key=lambda one: -one.mean(how.metric))
+    assessed = [assess(candidate, data, folds, fit, how.cards, step) for candidate in tried]
+    return sorted(assessed, key=lambda candidate: -candidate.mean(how.metric))

@@ -26,14 +26,14 @@ from models.bundles.registry import Registry
 from models.core.errors import BundleRefused
 from models.core.manifest import Manifest
 from models.training.algorithms import Logistic, Trained, fit_member
-from models.training.contents import Training, make_contents
 from models.training.data.dataset import Dataset, make_dataset
 from models.training.data.folds import Fold, make_folds
 from models.training.evaluation.card import model_card
+from models.training.export.contents import Training, make_contents
 from models.training.search import Assessed, Progress, no_progress, search
 from models.training.settings import ModelSettings, SearchSettings, TrainSettings, choose_model
 
-PARTS = 3
+THIRDS = 3
 
 
 def train(
@@ -88,7 +88,7 @@ def fit_model(
 ) -> Training:
     """Search parameters on folds where the settings ask for it, then learn and calibrate."""
     model = choose_model(settings, name)
-    found: tuple[Assessed, ...] = ()
+    assessed: tuple[Assessed, ...] = ()
     if settings.search is not None:
         how = settings.search
         folds = make_folds(how, data.time, data.label, data.card, model.seed)
@@ -96,11 +96,13 @@ def fit_model(
         def fit(candidate: ModelSettings, rows: Dataset) -> Trained:
             return fit_plain(settings, candidate, rows)
 
-        found = tuple(search(model, how, data, folds, fit, progress))
-        model = found[0].settings
+        assessed = tuple(search(model, how, data, folds, fit, progress))
+        model = assessed[0].settings
         data = _to_learn_from(model, how, data, folds)
     trained, unseen = fit_calibrated(settings, model, data, progress)
-    return Training(name=name, settings=model, data=data, trained=trained, unseen_scores=unseen, search=found)
+    return Training(
+        name=name, settings=model, data=data, trained=trained, unseen_scores=unseen, search=assessed
+    )
 
 
 def _to_learn_from(
@@ -136,37 +138,39 @@ def fit_calibrated(
 ) -> tuple[Trained, Floats]:
     """Learn on all rows; also on two thirds three times, to score and calibrate on rows not seen."""
     odds = np.empty(len(data))
-    parts = _parts(data, model.seed)
-    for part in range(PARTS):
-        progress("calibrate", part, PARTS + 1)
-        inside, outside = np.flatnonzero(parts != part), np.flatnonzero(parts == part)
+    third = _thirds(data, model.seed)
+    for held_out in range(THIRDS):
+        progress("calibrate", held_out, THIRDS + 1)
+        inside, outside = np.flatnonzero(third != held_out), np.flatnonzero(third == held_out)
         learned = fit_plain(settings, model, data.take(inside))
         odds[outside] = learned.odds(data.take(outside).inputs)
-    progress("fit", PARTS, PARTS + 1)
+    progress("fit", THIRDS, THIRDS + 1)
     trained = fit_plain(settings, model, data)
     if model.calibrate:
         line = Logistic(c=1e6).fit(odds.reshape(-1, 1).astype(np.float32), data.label)
         if line.coefficients is not None and line.coefficients[0] > 0:
             trained = replace(trained, slope=float(line.coefficients[0]), intercept=line.intercept)
-    progress("fit", PARTS + 1, PARTS + 1)
+    progress("fit", THIRDS + 1, THIRDS + 1)
     return trained, 1.0 / (1.0 + np.exp(-(trained.slope * odds + trained.intercept)))
 
 
-def _parts(data: Dataset, seed: int) -> Ints:
+def _thirds(data: Dataset, seed: int) -> Ints:
     """The part of each row: by card where there is one, so that no card is on both sides."""
-    if data.card is not None and len(np.unique(data.card[data.label == 1])) >= PARTS * 10:
+    if data.card is not None and len(np.unique(data.card[data.label == 1])) >= THIRDS * 10:
         shuffled = np.random.default_rng(seed).permutation(int(data.card.max()) + 1)
-        return np.asarray(shuffled[data.card] % PARTS, dtype=np.int64)
-    parts = np.empty(len(data), dtype=np.int64)
+        return np.asarray(shuffled[data.card] % THIRDS, dtype=np.int64)
+    third = np.empty(len(data), dtype=np.int64)
     smallest = int(min(data.label.sum(), (data.label == 0).sum()))
-    if smallest < PARTS:
-        raise ConfigurationError(f"data: {smallest} rows of the rarer label; training needs at least {PARTS}")
-    split = StratifiedKFold(PARTS, shuffle=True, random_state=seed).split(
+    if smallest < THIRDS:
+        raise ConfigurationError(
+            f"data: {smallest} rows of the rarer label; training needs at least {THIRDS}"
+        )
+    split = StratifiedKFold(THIRDS, shuffle=True, random_state=seed).split(
         np.zeros((len(data), 1)), data.label
     )
     for number, (_, rows) in enumerate(split):
-        parts[rows] = number
-    return parts
+        third[rows] = number
+    return third
 
 
 def write_bundle(
@@ -178,19 +182,19 @@ def write_bundle(
     more: Mapping[str, bytes] | None = None,
 ) -> str:
     """Write the bundle to `REGISTRY/NAME/VERSION`; the version is drawn from the content unless set."""
-    made = make_contents(settings, training)
-    made = replace(made, card=model_card(made.manifest, training), more=more or {})
-    _, finished, _ = bundle.assemble(made, training.name)
+    contents = make_contents(settings, training)
+    contents = replace(contents, card=model_card(contents.manifest, training), more=more or {})
+    _, finished, _ = bundle.assemble(contents, training.name)
     path = Registry(registry or settings.registry).path(training.name, finished.version)
-    if _stands(path, finished):
+    if _exists(path, finished):
         if key is not None:
             bundle.sign(path, key)
     else:
-        bundle.write(path, made, key=key)
+        bundle.write(path, contents, key=key)
     return path
 
 
-def _stands(path: str, finished: Manifest) -> bool:
+def _exists(path: str, finished: Manifest) -> bool:
     """Whether this very bundle was written before; another one of that version is refused by `write`."""
     try:
         return bundle.describe(path) == finished

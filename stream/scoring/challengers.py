@@ -45,7 +45,7 @@ class Challengers:
         self.policy = policy
 
     def decide(self, features: FeatureMatrix) -> Decisions:
-        """What the challenger of a source would have said."""
+        """The decisions of the source's challenger."""
         model = self._models[features.batch.source.name]
         return self.policy.decide(features, model.score(features), model, "shadow")
 
@@ -53,8 +53,8 @@ class Challengers:
 class Shadow:
     """Runs challengers on what the worker has scored.
 
-    `publish` gets their decisions; `dropped(source, events)` what was not scored; `between` is called
-    before each batch, so that challengers are swapped like champions.
+    `publish` receives their decisions, `dropped(source, events)` how many events were not scored. `between` is
+    called before each batch, so that challengers are swapped like champions.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Shadow:
             self._changed.notify()
 
     def close(self, seconds: float = 5.0) -> None:
-        """Score what waits, for at most so long."""
+        """Score what waits, for at most `seconds`, then end the thread."""
         with self._changed:
             self._closing = True
             self._changed.notify()

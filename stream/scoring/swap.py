@@ -1,8 +1,8 @@
 """Hot swap: a promotion or an edited policy takes effect between two batches, without a restart.
 
-A thread looks at the registry's aliases and at the policy file, loads and verifies what is new, and
-lays it ready; the thread that scores picks it up before its next unit of work (`between`). What is
-refused is logged and counted, and the worker goes on with what it has.
+A thread polls the registry's aliases and the policy file, then loads and verifies what is new. The thread that
+scores takes it before its next unit of work (`between`). A model or policy that fails a check is logged and
+counted as refused, and the worker keeps the one it has.
 """
 
 from __future__ import annotations
@@ -96,14 +96,14 @@ class Swapper:
             self._thread.start()
 
     def stop(self) -> None:
-        """End the looking; what is ready stays ready."""
+        """Stop polling. A model that is loaded already can still be taken by `between`."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
             self._thread = None
 
     def between(self) -> None:
-        """Hand what is ready to the scorer. Quick; called by the thread that scores."""
+        """Give loaded models and the loaded policy to the scorer. Does not block; called by the thread that scores."""
         if not self._ready.models and self._ready.policy is None:
             return
         with self._lock:
@@ -116,7 +116,7 @@ class Swapper:
             _log.info("policy swapped", version=ready.policy.version)
 
     def look(self) -> None:
-        """One look at every alias and at the policy file."""
+        """Look at every alias and at the policy file once."""
         for source, reference in self._watched.routes.items():
             self._attempt(source, partial(self._look_at, source, reference))
         if self._watched.policy_file is not None:
@@ -157,15 +157,15 @@ class Swapper:
 
     def _look_at(self, source: str, reference: str) -> None:
         watched = self._watched
-        found = watched.registry.resolve(reference)
+        named = watched.registry.resolve(reference)
         current = self._models.get(source)
         if current is not None and (current.version.name, current.version.version) == (
-            found.name,
-            found.version,
+            named.name,
+            named.version,
         ):
             return
-        identity = bundle.Identity(name=found.name, version=found.version)
-        model = bundle.load(found.path, watched.trust, watched.plan, identity=identity)
+        identity = bundle.Identity(name=named.name, version=named.version)
+        model = bundle.load(named.path, watched.trust, watched.plan, identity=identity)
         self._policy.check_model(source, model)
         self._models[source] = model
         with self._lock:

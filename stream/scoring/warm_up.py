@@ -1,7 +1,7 @@
 """Compiles the engine before a worker joins its group or a service listens: on a new machine that takes a minute,
 later milliseconds.
 
-Inside a unit of work it would hold up the whole group; inside a request, whoever asks first.
+Inside a unit of work the compilation would stall the whole consumer group, inside a request its caller.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from features.engine.engine import FeatureEngine
 
 def warm_up(plan: Plan, shards: int) -> None:
     """One event of each source through an engine that is thrown away: read, fold, encode, decode."""
-    parts = tuple(_one_event(source, place) for place, source in enumerate(plan.sources.values()))
+    batches = tuple(_one_event(source, position) for position, source in enumerate(plan.sources.values()))
     engine = FeatureEngine(plan, shards=shards)
-    prepared = engine.prepare(MicroBatch(parts))
+    prepared = engine.prepare(MicroBatch(batches))
     engine.run(prepared)
     dirty = engine.take_dirty()
     engine.drop_all()
-    prepared = engine.prepare(MicroBatch(parts))
+    prepared = engine.prepare(MicroBatch(batches))
     for keys in engine.entity_keys(prepared):
         if len(keys.indices):
-            slot = int(keys.indices[0])
+            key = int(keys.indices[0])
             own = [
-                (slot, run.source, run.partition, row)
+                (key, run.source, run.partition, row)
                 for run in dirty
                 for row in run.rows
                 if run.entity == keys.entity
@@ -42,7 +42,7 @@ def warm_up(plan: Plan, shards: int) -> None:
 
 
 def _one_event(source: Source, position: int) -> SourceBatch:
-    """An event with nothing in it."""
+    """An event whose fields are all empty or zero."""
     columns: dict[str, Column] = {
         field.name: ["x"] if field.dtype == "string" else np.zeros(1) for field in source.fields
     }

@@ -15,10 +15,10 @@ from features.core.errors import ConfigurationError
 from features.store.base import (
     LOST,
     Flush,
-    Manifest,
     Mark,
     Partition,
     ShardRead,
+    StateManifest,
     Store,
     StoreUnavailable,
     TopicIdentity,
@@ -32,7 +32,7 @@ from tests.servers.redis_server import RedisServer
 
 P = Partition("payments", 0)
 Q = Partition("payments", 1)
-MANIFEST = Manifest(
+MANIFEST = StateManifest(
     plan="f00",
     state_format=1,
     shards=4,
@@ -232,9 +232,9 @@ def test_a_manifest_is_claimed_once(store: Store) -> None:
 def test_another_manifest_is_refused(change: dict[str, object], said: str) -> None:
     store = MemoryStore(shards=4)
     store.open(MANIFEST)
-    fields = {name: getattr(MANIFEST, name) for name in Manifest.__dataclass_fields__}
+    fields = {name: getattr(MANIFEST, name) for name in StateManifest.__dataclass_fields__}
     with pytest.raises(ConfigurationError, match=r"redis\.namespace.*") as raised:
-        store.open(Manifest(**(fields | change)))
+        store.open(StateManifest(**(fields | change)))
     assert said in str(raised.value)
 
 

@@ -10,7 +10,7 @@ from features.engine.engine import FeatureEngine
 from features.engine.hashing import hash_strings, shard_of
 from features.offline.order import arrange
 from features.state.check import slices_of, verify
-from features.store.base import Flush, Manifest, Mark, Partition
+from features.store.base import Flush, Mark, Partition, StateManifest
 from features.store.layout import stamp_of
 from features.store.memory import MemoryStore
 from stream.codecs.messages import RawBatch, RawMessage
@@ -18,7 +18,7 @@ from tests.chaos import job
 
 SHARDS = 4
 PAY = Partition("pay", 0)
-MANIFEST = Manifest("p", STATE_FORMAT, SHARDS, "g", "c", ())
+MANIFEST = StateManifest("p", STATE_FORMAT, SHARDS, "g", "c", ())
 
 
 def row(stamp: int) -> bytes:

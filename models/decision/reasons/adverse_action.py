@@ -24,11 +24,11 @@ _TOLERANCE = 1e-6
 def hold_together(explained: Explained, row: int, reasons: Sequence[Reason]) -> tuple[Reason, ...]:
     """The longest leading part of ranked reasons that, together at baseline, lower the score."""
     named = [reason for reason in reasons if reason.feature]
-    parts = [tuple(reason.feature for reason in named[:size]) for size in range(1, len(named) + 1)]
-    if not parts:
+    leading = [tuple(reason.feature for reason in named[:size]) for size in range(1, len(named) + 1)]
+    if not leading:
         return ()
-    rows = np.full(len(parts), row, dtype=np.intp)
-    moved = explained.model.score_inputs(at_baseline(explained.inputs, rows, parts, explained.model))
+    rows = np.full(len(leading), row, dtype=np.intp)
+    moved = explained.model.score_inputs(at_baseline(explained.inputs, rows, leading, explained.model))
     holding = np.flatnonzero(moved < explained.score[row])
     return tuple(named[: int(holding[-1]) + 1]) if len(holding) else ()
 
@@ -41,15 +41,15 @@ def violations(decisions: Decisions, model: Model, protected: frozenset[str] = f
     rows = np.flatnonzero(decisions.decision == DecisionCode.DECLINE)
     inputs = from_rows(decisions.features, model.signature, rows)
     score = model.score_inputs(inputs)
-    found: list[str] = []
-    for place, row in enumerate(rows.tolist()):
-        told = decisions.reasons.get(row, ())
-        reasons = [reason for reason in told if reason.feature]
-        if not reasons and any(reason.code in decisions.rules_hit.get(row, ()) for reason in told):
+    faults: list[str] = []
+    for index, row in enumerate(rows.tolist()):
+        published = decisions.reasons.get(row, ())
+        reasons = [reason for reason in published if reason.feature]
+        if not reasons and any(reason.code in decisions.rules_hit.get(row, ()) for reason in published):
             continue
         event = decisions.features.batch.event_ids[row]
-        found += [f"{event}: {fault}" for fault in _faults(reasons, inputs, place, score, model, protected)]
-    return found
+        faults += [f"{event}: {fault}" for fault in _faults(reasons, inputs, index, score, model, protected)]
+    return faults
 
 
 def _faults(

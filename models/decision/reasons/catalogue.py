@@ -43,7 +43,7 @@ class Catalogue:
 
     def __init__(self, entries: Mapping[str, Entry]) -> None:
         self._entries = dict(entries)
-        self._found: dict[str, Entry] = {}
+        self._known: dict[str, Entry] = {}
 
     def code(self, feature: str) -> str:
         """The reason code of a feature."""
@@ -65,11 +65,11 @@ class Catalogue:
         )
 
     def _entry(self, feature: str) -> Entry:
-        known = self._found.get(feature)
+        known = self._known.get(feature)
         if known is None:
             fitting = (entry for name, entry in self._entries.items() if fnmatchcase(feature, name))
             known = self._entries.get(feature) or next(fitting, Entry())
-            self._found[feature] = known
+            self._known[feature] = known
         return known
 
 
@@ -85,28 +85,28 @@ def parse(data: bytes, path: Path) -> Catalogue:
     return Catalogue(entries)
 
 
-def _check(template: str, place: str) -> None:
+def _check(template: str, where: str) -> None:
     if len(template) > _MAX_TEXT:
-        raise PolicyError(place, f"a text of {len(template):,} characters; at most {_MAX_TEXT:,} are taken")
+        raise PolicyError(where, f"a text of {len(template):,} characters; at most {_MAX_TEXT:,} are taken")
     try:
-        fields = [one for one in Formatter().parse(template) if one[1] is not None]
+        fields = [part for part in Formatter().parse(template) if part[1] is not None]
         for _, field, spec, _ in fields:
             if field not in _FIELDS:
-                raise PolicyError(place, f"unknown {{{field}}}; texts may use {', '.join(_FIELDS)}")
-            _check_spec(spec or "", place)
+                raise PolicyError(where, f"unknown {{{field}}}; texts may use {', '.join(_FIELDS)}")
+            _check_spec(spec or "", where)
         for value in _SAMPLES:
             filled = dict.fromkeys(("value", "baseline", "contribution"), _Lenient(value))
             template.format(**filled, feature=_Lenient("x"))
     except ValueError as error:
-        raise PolicyError(place, f"text {template!r}: {error}") from error
+        raise PolicyError(where, f"text {template!r}: {error}") from error
 
 
-def _check_spec(spec: str, place: str) -> None:
+def _check_spec(spec: str, where: str) -> None:
     """A format without nested fields, of a width that fits a line: it is filled in for every alert."""
     if "{" in spec:
-        raise PolicyError(place, f"format {spec!r}: a format cannot hold another field")
+        raise PolicyError(where, f"format {spec!r}: a format cannot hold another field")
     if any(int(number) > _MAX_WIDTH for number in re.findall(r"\d+", spec)):
-        raise PolicyError(place, f"format {spec!r}: width and precision are at most {_MAX_WIDTH}")
+        raise PolicyError(where, f"format {spec!r}: width and precision are at most {_MAX_WIDTH}")
 
 
 class _Lenient:

@@ -78,7 +78,7 @@ def at_baseline(
 ) -> ModelInputs:
     """Copies of rows, in the k-th of which the features `names[k]` stand at their baselines."""
     changed = inputs.take(rows)
-    order = {name: place for place, name in enumerate(model.signature.numeric)}
+    order = {name: index for index, name in enumerate(model.signature.numeric)}
     for k, chosen in enumerate(names):
         for name in chosen:
             baseline = model.baseline[name]
@@ -102,8 +102,8 @@ def rank(explained: Explained, row: int, catalogue: Catalogue, limits: Limits) -
         and contribution[feature] >= limits.least
         and explained.names[feature] not in limits.forbidden
     ]
-    found = tuple(_reason(explained, row, feature, catalogue) for feature in order[: limits.most])
-    return found or (COMBINATION_REASON,)
+    named = tuple(_reason(explained, row, feature, catalogue) for feature in order[: limits.most])
+    return named or (COMBINATION_REASON,)
 
 
 def _reason(explained: Explained, row: int, feature: int, catalogue: Catalogue) -> Reason:
@@ -135,14 +135,14 @@ def _value(explained: Explained, feature: int, row: int) -> float | str | None:
 def _differs(inputs: ModelInputs, model: Model) -> NDArray[np.bool_]:
     """Where a value is not its baseline; elsewhere the contribution is zero without asking."""
     signature = model.signature
-    found = np.zeros((len(inputs), len(signature.numeric) + len(signature.categorical)), dtype=np.bool_)
-    for place, name in enumerate(signature.numeric):
+    differs = np.zeros((len(inputs), len(signature.numeric) + len(signature.categorical)), dtype=np.bool_)
+    for index, name in enumerate(signature.numeric):
         baseline = model.baseline[name]
-        column = inputs.numeric[:, place]
+        column = inputs.numeric[:, index]
         if baseline is None:
-            found[:, place] = ~np.isnan(column)
+            differs[:, index] = ~np.isnan(column)
         else:
-            found[:, place] = column != np.float32(baseline)
-    for place, name in enumerate(signature.categorical, start=len(signature.numeric)):
-        found[:, place] = inputs.categorical[name] != (model.baseline[name] or "")
-    return found
+            differs[:, index] = column != np.float32(baseline)
+    for index, name in enumerate(signature.categorical, start=len(signature.numeric)):
+        differs[:, index] = inputs.categorical[name] != (model.baseline[name] or "")
+    return differs

@@ -94,15 +94,15 @@ class RuleSet:
 
 
 def compile_rules(
-    policy: SourcePolicy, source: str, plan: Plan, content: Mapping[Path, bytes], place: str
+    policy: SourcePolicy, source: str, plan: Plan, content: Mapping[Path, bytes], where: str
 ) -> RuleSet:
     """Check a source's conditions and lists against the plan; `content` holds the policy's files, itself first."""
     reader = plan.readers[source]
     types = expressions.source_types(plan.sources[source], reader.names, reader.text_names)
     for extra in (SCORE, EXPOSURE):
         types.setdefault(extra, pl.Float64())
-    sqls = [(s.when, f"{place}.segments[{i}].when") for i, s in enumerate(policy.segments)]
-    sqls += [(r.when, f"{place}.rules[{i}].when") for i, r in enumerate(policy.rules)]
+    sqls = [(s.when, f"{where}.segments[{i}].when") for i, s in enumerate(policy.segments)]
+    sqls += [(r.when, f"{where}.rules[{i}].when") for i, r in enumerate(policy.rules)]
     for sql, where in sqls:
         expressions.check_condition(sql, types, where)
     compiled = [pl.sql_expr(sql).alias(str(number)) for number, (sql, _) in enumerate(sqls)]
@@ -117,7 +117,7 @@ def compile_rules(
         used=tuple(sorted({name for expression in compiled for name in expression.meta.root_names()})),
         types=types,
         lists=tuple(
-            (listed.column, _values(listed, types, content, f"{place}.lists[{number}]"))
+            (listed.column, _values(listed, types, content, f"{where}.lists[{number}]"))
             for number, listed in enumerate(policy.lists)
         ),
     )
@@ -130,10 +130,10 @@ def _order(ranks: Sequence[tuple[int, int]]) -> tuple[int, ...]:
 
 
 def _values(
-    listed: ListRule, types: expressions.Types, content: Mapping[Path, bytes], place: str
+    listed: ListRule, types: expressions.Types, content: Mapping[Path, bytes], where: str
 ) -> frozenset[str]:
     if listed.column not in types:
-        raise PolicyError(f"{place}.column", f"there is no column `{listed.column}`")
+        raise PolicyError(f"{where}.column", f"there is no column `{listed.column}`")
     if listed.file is None:
         return frozenset(listed.values)
     file = next(iter(content)).parent / listed.file
@@ -143,8 +143,8 @@ def _values(
 
 def _member(features: FeatureMatrix, column: str, values: frozenset[str]) -> Bools:
     try:
-        found = features.column(column)
+        values_by_row = features.column(column)
     except KeyError:
         return np.zeros(len(features), dtype=np.bool_)
-    texts = found if isinstance(found, list) else as_texts(found).tolist()
+    texts = values_by_row if isinstance(values_by_row, list) else as_texts(values_by_row).tolist()
     return np.fromiter((text in values for text in texts), dtype=np.bool_, count=len(features))

@@ -62,9 +62,9 @@ class Forest:
         whole[:n] = rows
         sums = np.zeros(len(whole), np.float32)
         missing = bool(np.isnan(whole).any())
-        place = np.zeros(_ROWS, np.int32)
+        here = np.zeros(_ROWS, np.int32)
         trees = (self.node, self.threshold, self.leaf, self.root, self.depth)
-        _walk(whole.reshape(-1), width, missing, *trees, sums, place)
+        _walk(whole.reshape(-1), width, missing, *trees, sums, here)
         total = sums[:n] + self.base
         if not self.binary:
             return total[:, None]
@@ -119,8 +119,8 @@ def _is_plain_sum(attributes: Mapping[str, bytes], binary: bool) -> bool:
 
 
 def _one_text(attributes: Mapping[str, bytes], name: str, usual: bytes) -> bytes:
-    found = protobuf.texts(attributes.get(name, b""), _TEXT)
-    return found[0] if found else usual
+    matches = protobuf.texts(attributes.get(name, b""), _TEXT)
+    return matches[0] if matches else usual
 
 
 @dataclass(frozen=True)
@@ -159,8 +159,8 @@ def _read_nodes(attributes: Mapping[str, bytes]) -> _Nodes | None:
         return None
     threshold = np.where(below, _before(threshold), threshold)  # x < t is x <= the float before t
     key = tree << 32 | number
-    places = np.arange(len(tree))
-    children = [np.where(leaf, places, _places(key, tree << 32 | child)) for child in (yes, no)]
+    indices = np.arange(len(tree))
+    children = [np.where(leaf, indices, _indices_of(key, tree << 32 | child)) for child in (yes, no)]
     if min(child.min() for child in children) < 0:
         return None
     feature = np.where(leaf, 0, feature)
@@ -173,11 +173,11 @@ def _before(values: Singles) -> Singles:
         return np.nextafter(values, np.float32(-np.inf))
 
 
-def _places(keys: Ints, wanted: Ints) -> Ints:
+def _indices_of(keys: Ints, wanted: Ints) -> Ints:
     """Where each wanted key stands among `keys`, -1 where it does not."""
     order = np.argsort(keys, kind="stable")
-    found = order[np.minimum(np.searchsorted(keys, wanted, sorter=order), len(keys) - 1)]
-    return np.where(keys[found] == wanted, found, -1)
+    matches = order[np.minimum(np.searchsorted(keys, wanted, sorter=order), len(keys) - 1)]
+    return np.where(keys[matches] == wanted, matches, -1)
 
 
 def _read_weights(attributes: Mapping[str, bytes], prefix: str) -> tuple[Ints, Singles] | None:
@@ -199,21 +199,21 @@ def _lay_out(nodes: _Nodes, leaf_key: Ints, weight: Singles, base: np.float32, b
     levels = _levels(nodes, roots)
     if levels is None:
         return None
-    found = np.concatenate(levels)
-    level = np.repeat(np.arange(len(levels)), [len(one) for one in levels])
-    tree = _places(nodes.tree[roots], nodes.tree[found])
-    order = found[np.lexsort((np.arange(len(found)), level, tree))]
+    matches = np.concatenate(levels)
+    level = np.repeat(np.arange(len(levels)), [len(level_nodes) for level_nodes in levels])
+    tree = _indices_of(nodes.tree[roots], nodes.tree[matches])
+    order = matches[np.lexsort((np.arange(len(matches)), level, tree))]
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
-    leaf_place = _places(nodes.key, leaf_key)
+    leaf_index = _indices_of(nodes.key, leaf_key)
     if (
-        leaf_place.min() < 0
-        or len(np.unique(leaf_place)) != len(leaf_place)
-        or not nodes.leaf[leaf_place].all()
+        leaf_index.min() < 0
+        or len(np.unique(leaf_index)) != len(leaf_index)
+        or not nodes.leaf[leaf_index].all()
     ):
         return None
     value = np.zeros(len(order), np.float32)
-    value[leaf_place] = weight
+    value[leaf_index] = weight
     child = np.where(nodes.leaf, rank, rank[nodes.yes])
     node = child << _CHILD | np.where(nodes.leaf | nodes.tracks, 0, _MISSING) | nodes.feature
     deepest = np.zeros(len(roots), np.int64)
@@ -246,31 +246,31 @@ def _levels(nodes: _Nodes, roots: Ints) -> list[Ints] | None:
 
 @inlined
 def _steps(
-    rows: Singles, begin: Scalar, width: Scalar, missing: bool, node: Words, threshold: Singles, place: Words
+    rows: Singles, begin: Scalar, width: Scalar, missing: bool, node: Words, threshold: Singles, here: Words
 ) -> None:
     """One step of `_ROWS` rows."""
     if missing:
         for i in range(_ROWS):
-            at = np.uint32(place[i])
+            at = np.uint32(here[i])
             word = node[at]
             x = rows[np.uint32((begin + i) * width + (word & np.int32(_MISSING - 1)))]
             second = np.int32(x > threshold[at]) | (
                 np.int32(x != x) & ((word >> _FEATURE_BITS) & np.int32(1))
             )
-            place[i] = (word >> _CHILD) + second
+            here[i] = (word >> _CHILD) + second
     else:
         for i in range(_ROWS):
-            at = np.uint32(place[i])
+            at = np.uint32(here[i])
             word = node[at]
             x = rows[np.uint32((begin + i) * width + (word & np.int32(_MISSING - 1)))]
-            place[i] = (word >> _CHILD) + np.int32(x > threshold[at])
+            here[i] = (word >> _CHILD) + np.int32(x > threshold[at])
 
 
 @inlined
-def _all_at_leaves(node: Words, place: Words) -> Scalar:
+def _all_at_leaves(node: Words, here: Words) -> Scalar:
     moving = 0
     for i in range(_ROWS):
-        moving |= (node[np.uint32(place[i])] >> _CHILD) ^ place[i]
+        moving |= (node[np.uint32(here[i])] >> _CHILD) ^ here[i]
     return moving == 0
 
 
@@ -285,16 +285,16 @@ def _walk(
     root: Words,
     depth: Words,
     total: Singles,
-    place: Words,
+    here: Words,
 ) -> None:
     """Add to `total` each row's leaf of each tree; the number of rows is a multiple of `_ROWS`."""
     for block in range(0, len(total), _ROWS):
         for tree in range(len(root)):
             for i in range(_ROWS):
-                place[i] = root[tree]
+                here[i] = root[tree]
             for step in range(depth[tree]):
-                if step >= _LOOK_AFTER and step % _LOOK_EVERY == 0 and _all_at_leaves(node, place):
+                if step >= _LOOK_AFTER and step % _LOOK_EVERY == 0 and _all_at_leaves(node, here):
                     break
-                _steps(rows, block, width, missing, node, threshold, place)
+                _steps(rows, block, width, missing, node, threshold, here)
             for i in range(_ROWS):
-                total[block + i] += leaf[np.uint32(place[i])]
+                total[block + i] += leaf[np.uint32(here[i])]

@@ -13,14 +13,14 @@ _DEFAULT_DOMAIN = "ai.onnx"
 
 def operator_sets(data: bytes) -> dict[str, int]:
     """Versions by domain; ValueError when the bytes are no ONNX model."""
-    found: dict[str, int] = {}
+    versions: dict[str, int] = {}
     for number, value in protobuf.fields(data):
         if number == _OPERATOR_SETS and isinstance(value, bytes):
-            parts = dict(protobuf.fields(value))
-            domain, version = parts.get(1, b""), parts.get(2)
+            entry = dict(protobuf.fields(value))
+            domain, version = entry.get(1, b""), entry.get(2)
             if not isinstance(domain, bytes) or not isinstance(version, int):
                 raise ValueError("an operator set without a version")
-            found[domain.decode() or _DEFAULT_DOMAIN] = version
-    if not found:
+            versions[domain.decode() or _DEFAULT_DOMAIN] = version
+    if not versions:
         raise ValueError("no operator set: not an ONNX model")
-    return found
+    return versions

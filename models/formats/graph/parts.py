@@ -56,13 +56,13 @@ def take_apart(data: bytes, output: str) -> Parts | None:
     model = _Model(data)
     if model.nested:
         return None
-    trees = [found for node in model.needed([output], set()) if (found := model.trees(node))]
+    trees = [walked for node in model.needed([output], set()) if (walked := model.trees(node))]
     if not trees:
         return None
-    results = {one.result for one in trees}
-    sources = sorted({one.source for one in trees} - model.inputs.keys())
-    before = model.part(model.needed(sources, set()), sources) if sources else None
-    after = None if output in results else model.part(model.needed([output], results), [output], results)
+    results = {walked.result for walked in trees}
+    sources = sorted({walked.source for walked in trees} - model.inputs.keys())
+    before = model.subgraph(model.needed(sources, set()), sources) if sources else None
+    after = None if output in results else model.subgraph(model.needed([output], results), [output], results)
     return Parts(before, tuple(trees), after)
 
 
@@ -89,14 +89,14 @@ class _Model:
 
     def needed(self, wanted: Iterable[str], given: set[str]) -> list[_Node]:
         """The nodes that make some values out of the inputs and of what is given, in the order of the file."""
-        pending, found = list(wanted), set()
+        pending, names = list(wanted), set()
         while pending:
             name = pending.pop()
             node = self._maker.get(name)
-            if name not in given and node is not None and node.outputs not in found:
-                found.add(node.outputs)
+            if name not in given and node is not None and node.outputs not in names:
+                names.add(node.outputs)
                 pending += node.inputs
-        return [node for node in self._nodes if node.outputs in found]
+        return [node for node in self._nodes if node.outputs in names]
 
     def trees(self, node: _Node) -> Trees | None:
         """The node as trees, if it is one that can be walked."""
@@ -109,9 +109,9 @@ class _Model:
         forest = read_forest(node.kind, attributes)
         if forest is None:
             return None
-        return Trees(source, result, forest, self.part([node], [result], {source}))
+        return Trees(source, result, forest, self.subgraph([node], [result], {source}))
 
-    def part(self, nodes: list[_Node], outputs: Iterable[str], given: Iterable[str] = ()) -> bytes:
+    def subgraph(self, nodes: list[_Node], outputs: Iterable[str], given: Iterable[str] = ()) -> bytes:
         """A model of some nodes; what they read of `given` becomes an input."""
         read = {name for node in nodes for name in node.inputs}
         graph = b"".join(field(_NODE, node.data) for node in nodes)

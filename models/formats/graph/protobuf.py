@@ -76,8 +76,8 @@ def _number(value: int) -> bytes:
 
 def whole_numbers(data: bytes, number: int) -> Ints:
     """All whole numbers of a repeated field, packed or not: a large model has millions."""
-    found, _ = _repeated(np.frombuffer(data, np.uint8), number, VARINT)
-    return found
+    decoded, _ = _repeated(np.frombuffer(data, np.uint8), number, VARINT)
+    return decoded
 
 
 def floats(data: bytes, number: int) -> NDArray[np.float32]:
@@ -116,11 +116,11 @@ def _repeated(data: NDArray[np.uint8], number: Scalar, kind: Scalar) -> tuple[In
     at = 0
     while at < len(data):
         tag, at = _skip_varint(data, at)
-        mine = tag >> 3 == number
+        matches = tag >> 3 == number
         how = tag & 7
         if how == 0:
             value, at = _skip_varint(data, at)
-            if mine and kind == 0:
+            if matches and kind == 0:
                 values[count] = value
                 count += 1
             continue
@@ -128,16 +128,16 @@ def _repeated(data: NDArray[np.uint8], number: Scalar, kind: Scalar) -> tuple[In
         if how == 2:
             size, at = _skip_varint(data, at)
         end = at + size
-        if mine and how == 2 and kind == 0:
+        if matches and how == 2 and kind == 0:
             while at < end:
                 value, at = _skip_varint(data, at)
                 values[count] = value
                 count += 1
-        elif mine and how == 2 and kind == 5:
-            for place in range(at, end, 4):
-                values[count], sizes[count] = place, 4
+        elif matches and how == 2 and kind == 5:
+            for start in range(at, end, 4):
+                values[count], sizes[count] = start, 4
                 count += 1
-        elif mine and how == kind:
+        elif matches and how == kind:
             values[count], sizes[count] = at, size
             count += 1
         at = end

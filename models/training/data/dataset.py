@@ -17,7 +17,7 @@ from features.core.batch import Floats, Ints
 from features.core.errors import ConfigurationError
 from models.core.base import ModelInputs, Texts
 from models.core.inputs import as_texts
-from models.training.metrics import Labels
+from models.training.evaluation.metrics import Labels
 from models.training.settings import DataSettings
 
 _EVENT_COLUMNS = ("event_id", "event_time", "duplicate", "late")
@@ -131,12 +131,12 @@ def _in_period(frame: pl.DataFrame, settings: DataSettings) -> pl.DataFrame:
     return frame.filter(pl.Series(keep))
 
 
-def parse_day(text: str, place: str) -> int:
+def parse_day(text: str, where: str) -> int:
     """Microseconds since 1970 of a date or date and time (UTC)."""
     try:
         return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() * 1e6)
     except ValueError as error:
-        raise ConfigurationError(f"{place}: `{text}` is not a date such as 2018-07-25") from error
+        raise ConfigurationError(f"{where}: `{text}` is not a date such as 2018-07-25") from error
 
 
 def _is_text(kind: pl.DataType) -> bool:
@@ -145,8 +145,8 @@ def _is_text(kind: pl.DataType) -> bool:
 
 def _matrix(frame: pl.DataFrame, names: Sequence[str]) -> NDArray[np.float32]:
     out = np.empty((len(frame), len(names)), dtype=np.float32)
-    for place, name in enumerate(names):
-        out[:, place] = frame[name].cast(pl.Float64).fill_null(np.nan).to_numpy()
+    for index, name in enumerate(names):
+        out[:, index] = frame[name].cast(pl.Float64).fill_null(np.nan).to_numpy()
     return out
 
 
@@ -165,17 +165,17 @@ def _time(frame: pl.DataFrame, name: str | None) -> Ints | None:
     return column.cast(pl.Int64).to_numpy()
 
 
-def _dense(frame: pl.DataFrame, name: str | None, place: str) -> Ints | None:
+def _dense(frame: pl.DataFrame, name: str | None, where: str) -> Ints | None:
     if name is None:
         return None
     if name not in frame.columns:
-        raise ConfigurationError(f"{place}: the training set has no column `{name}`")
+        raise ConfigurationError(f"{where}: the training set has no column `{name}`")
     return frame[name].rank("dense").fill_null(0).cast(pl.Int64).to_numpy()
 
 
-def _optional(frame: pl.DataFrame, name: str | None, place: str) -> Floats | None:
+def _optional(frame: pl.DataFrame, name: str | None, where: str) -> Floats | None:
     if name is None:
         return None
     if name not in frame.columns:
-        raise ConfigurationError(f"{place}: the training set has no column `{name}`")
+        raise ConfigurationError(f"{where}: the training set has no column `{name}`")
     return frame[name].cast(pl.Float64).to_numpy()

@@ -1,6 +1,6 @@
 """What stands between raw features and an estimator: missing values and categories.
 
-The encoder is part of the bundle's graph (`models.training.convert`), so serving takes raw features.
+The encoder is part of the bundle's graph (`models.training.export.convert`), so serving takes raw features.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ class Encoder:
     def encode(self, inputs: ModelInputs) -> Matrix:
         """float32[n, width]."""
         raw = inputs.numeric
-        parts: list[Matrix] = [raw if self.fill is None else np.where(np.isnan(raw), self.fill, raw)]
+        blocks: list[Matrix] = [raw if self.fill is None else np.where(np.isnan(raw), self.fill, raw)]
         if self.indicators:
-            parts.append(np.isnan(raw[:, list(self.indicators)]).astype(np.float32))
+            blocks.append(np.isnan(raw[:, list(self.indicators)]).astype(np.float32))
         for name, values in self.categories.items():
             column = inputs.categorical[name]
-            parts.append(np.stack([column == value for value in values], axis=1).astype(np.float32))
-        return np.ascontiguousarray(np.concatenate(parts, axis=1), dtype=np.float32)
+            blocks.append(np.stack([column == value for value in values], axis=1).astype(np.float32))
+        return np.ascontiguousarray(np.concatenate(blocks, axis=1), dtype=np.float32)
 
     def constraints(self, monotone: dict[str, int]) -> list[int]:
         """The direction of each encoded column: 1, -1, or 0 for none."""
@@ -63,6 +63,6 @@ def fit_encoder(
     categories = {}
     for name, column in inputs.categorical.items():
         values, counts = np.unique(column.astype(str), return_counts=True)
-        kept = values[np.argsort(-counts, kind="stable")[:max_categories]]
-        categories[name] = tuple(sorted(kept.tolist()))
+        commonest = values[np.argsort(-counts, kind="stable")[:max_categories]]
+        categories[name] = tuple(sorted(commonest.tolist()))
     return Encoder(numeric=numeric, fill=fill, indicators=indicators, categories=categories)

@@ -15,7 +15,7 @@ from sklearn.model_selection import RepeatedStratifiedKFold
 from features.core.batch import Bools, Ints
 from features.core.durations import parse_duration
 from features.core.errors import ConfigurationError
-from models.training.metrics import DAY, Labels
+from models.training.evaluation.metrics import DAY, Labels
 from models.training.settings import SearchSettings
 
 

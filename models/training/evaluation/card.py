@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from models.core.manifest import Manifest, TrainingWindow
-from models.training.contents import Training
+from models.training.export.contents import Training
 
 _SPEAKING = {
     "logistic": "logistic regression",
@@ -29,7 +29,7 @@ def model_card(manifest: Manifest, training: Training) -> str:
         "",
         "## Figures",
         "",
-        "On rows that the model had not seen (three parts in turn"
+        "On rows that the model had not seen (each third scored by a model of the other two"
         + (", and folds in time or at random as configured):" if training.search else "):"),
         "",
         "| figure | value |",

@@ -14,9 +14,8 @@ from features.core.batch import Floats, Ints
 from models.bundles.bundle import LoadedModel
 from models.core.base import ModelInputs
 from models.decision.reasons.reasons import explain_inputs
-from models.training import metrics
 from models.training.data.dataset import Dataset
-from models.training.evaluation import stability
+from models.training.evaluation import metrics, stability
 from models.training.evaluation.fairness import fairness_table
 from models.training.search import Progress, no_progress
 from models.training.settings import CostSettings
@@ -41,7 +40,7 @@ def evaluate(
     money = metrics.cost_curve(data.label, score, data.amount, costs)
     at = float(threshold if threshold is not None else money["best_threshold"])
     progress("accuracy", 1, 4)
-    found: dict[str, Any] = {
+    figures: dict[str, Any] = {
         "model": {
             "name": model.version.name,
             "version": model.version.version,
@@ -53,27 +52,27 @@ def evaluate(
         "money": money,
     }
     progress("stability", 2, 4)
-    found["stability"] = {
+    figures["stability"] = {
         "shift": stability.shifts(model.manifest, data, score),
         "calibration": stability.calibration(data.label, score),
         "periods": stability.periods(data, score),
         "folds": stability.spread(model.manifest.metrics),
     }
     progress("explanations", 3, 4)
-    found["explanations"] = {
+    figures["explanations"] = {
         "importances": importances(model, data),
         "reasons": reason_frequencies(model, data, np.flatnonzero(score >= at)),
     }
-    found["fairness"] = fairness_table(data.frame, protected, data.label, score, at)
-    found["score_histogram"] = _histogram(data, score)
+    figures["fairness"] = fairness_table(data.frame, protected, data.label, score, at)
+    figures["score_histogram"] = _histogram(data, score)
     progress("explanations", 4, 4)
-    return found
+    return figures
 
 
 def accuracy(data: Dataset, score: Floats, cards: int, threshold: float) -> dict[str, Any]:
     """Ranking figures, cards found a day and the most that could be, precision and recall, curves."""
     steps = metrics.spread_thresholds(score)
-    found: dict[str, Any] = {
+    figures: dict[str, Any] = {
         "roc_auc": metrics.roc_auc(data.label, score),
         "average_precision": metrics.average_precision(data.label, score),
         "at_threshold": metrics.at_thresholds(data.label, score, np.array([threshold]))[0],
@@ -81,25 +80,25 @@ def accuracy(data: Dataset, score: Floats, cards: int, threshold: float) -> dict
         "curves": metrics.curves(data.label, score),
     }
     if data.card is not None and data.time is not None:
-        found["cards_a_day"] = cards
-        found["card_precision"] = metrics.card_precision(data.card, data.time, data.label, score, cards)
-        found["card_precision_attainable"] = metrics.attainable_card_precision(
+        figures["cards_a_day"] = cards
+        figures["card_precision"] = metrics.card_precision(data.card, data.time, data.label, score, cards)
+        figures["card_precision_attainable"] = metrics.attainable_card_precision(
             data.card, data.time, data.label, cards
         )
-    return found
+    return figures
 
 
 def importances(model: LoadedModel, data: Dataset, seed: int = 0) -> dict[str, float]:
     """Fall of ROC AUC when one input's values are shuffled among rows, largest first."""
     rows = _sample(data, seed)
-    part = data.take(rows)
-    whole = metrics.roc_auc(part.label, model.score_inputs(part.inputs))
+    sample = data.take(rows)
+    whole = metrics.roc_auc(sample.label, model.score_inputs(sample.inputs))
     order = np.random.default_rng(seed).permutation(len(rows))
-    found = {}
+    figures = {}
     for name in (*data.numeric, *data.categorical):
-        changed = _replaced(part, name, order)
-        found[name] = round(whole - metrics.roc_auc(part.label, model.score_inputs(changed)), 6)
-    return dict(sorted(found.items(), key=lambda pair: -pair[1]))
+        changed = _replaced(sample, name, order)
+        figures[name] = round(whole - metrics.roc_auc(sample.label, model.score_inputs(changed)), 6)
+    return dict(sorted(figures.items(), key=lambda pair: -pair[1]))
 
 
 def reason_frequencies(model: LoadedModel, data: Dataset, flagged: Ints, top: int = 3) -> dict[str, float]:
@@ -108,12 +107,12 @@ def reason_frequencies(model: LoadedModel, data: Dataset, flagged: Ints, top: in
         return {}
     inputs = data.inputs.take(flagged[:: max(1, len(flagged) // FLAGGED)])
     explained = explain_inputs(inputs, model.score_inputs(inputs), model)
-    names, parts = explained.names, explained.contribution
-    first = np.argsort(-parts, axis=1, kind="stable")[:, :top]
-    counted = np.take_along_axis(parts, first, axis=1) > 0
+    names, contribution = explained.names, explained.contribution
+    first = np.argsort(-contribution, axis=1, kind="stable")[:, :top]
+    counted = np.take_along_axis(contribution, first, axis=1) > 0
     shares = {
-        name: round(float(((first == place) & counted).any(axis=1).mean()), 4)
-        for place, name in enumerate(names)
+        name: round(float(((first == index) & counted).any(axis=1).mean()), 4)
+        for index, name in enumerate(names)
     }
     return dict(sorted(((n, s) for n, s in shares.items() if s), key=lambda pair: -pair[1]))
 
@@ -121,8 +120,8 @@ def reason_frequencies(model: LoadedModel, data: Dataset, flagged: Ints, top: in
 def _replaced(data: Dataset, name: str, order: Ints) -> ModelInputs:
     changed = data.inputs.take(np.arange(len(data)))
     if name in data.numeric:
-        place = data.numeric.index(name)
-        changed.numeric[:, place] = changed.numeric[order, place]
+        index = data.numeric.index(name)
+        changed.numeric[:, index] = changed.numeric[order, index]
     else:
         changed.categorical[name] = changed.categorical[name][order]
     return changed
@@ -131,9 +130,9 @@ def _replaced(data: Dataset, name: str, order: Ints) -> ModelInputs:
 def _sample(data: Dataset, seed: int) -> Ints:
     """All bad rows and good ones, at most SAMPLE of each."""
     draw = np.random.default_rng(seed)
-    parts = [np.flatnonzero(data.label == value) for value in (0, 1)]
+    by_label = [np.flatnonzero(data.label == value) for value in (0, 1)]
     return np.sort(
-        np.concatenate([draw.choice(rows, min(len(rows), SAMPLE), replace=False) for rows in parts])
+        np.concatenate([draw.choice(rows, min(len(rows), SAMPLE), replace=False) for rows in by_label])
     )
 
 

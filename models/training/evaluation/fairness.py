@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from features.core.batch import Bools, Floats
-from models.training.metrics import Labels, roc_auc
+from models.training.evaluation.metrics import Labels, roc_auc
 
 FOUR_FIFTHS = 0.8
 FEW = 30
@@ -43,17 +43,17 @@ def _attribute(groups: list[str], label: Labels, score: Floats, declined: Bools)
     return {"groups": rows, "approval_ratio": ratio, "look_closer": ratio is not None and ratio < FOUR_FIFTHS}
 
 
-def _group(name: str, mine: Bools, label: Labels, score: Floats, declined: Bools) -> dict[str, Any]:
-    good, bad = mine & (label == 0), mine & (label == 1)
+def _group(name: str, members: Bools, label: Labels, score: Floats, declined: Bools) -> dict[str, Any]:
+    good, bad = members & (label == 0), members & (label == 1)
     both = good.any() and bad.any()
     return {
         "group": name,
-        "rows": int(mine.sum()),
-        "share_bad": float(label[mine].mean()),
-        "approval_rate": float(1 - declined[mine].mean()),
+        "rows": int(members.sum()),
+        "share_bad": float(label[members].mean()),
+        "approval_rate": float(1 - declined[members].mean()),
         "false_decline": float(declined[good].mean()) if good.any() else None,
         "false_approval": float(1 - declined[bad].mean()) if bad.any() else None,
-        "roc_auc": roc_auc(label[mine], score[mine]) if both else None,
+        "roc_auc": roc_auc(label[members], score[members]) if both else None,
     }
 
 
@@ -61,11 +61,11 @@ def _groups(column: pl.Series) -> list[str]:
     if column.dtype.is_numeric() and column.n_unique() > 10:
         values = column.cast(pl.Float64).to_numpy()
         edges = np.unique(np.nanquantile(values, [0.25, 0.5, 0.75]))
-        places = np.searchsorted(edges, values, "right")
+        quarters = np.searchsorted(edges, values, "right")
         bounds = ["", *(f"{edge:g}" for edge in edges), ""]
         return [
-            f"{place + 1}: {_range(bounds[place], bounds[place + 1])}" if value == value else "missing"
-            for place, value in zip(places.tolist(), values.tolist(), strict=True)
+            f"{quarter + 1}: {_range(bounds[quarter], bounds[quarter + 1])}" if value == value else "missing"
+            for quarter, value in zip(quarters.tolist(), values.tolist(), strict=True)
         ]
     return ["missing" if value is None else str(value) for value in column.to_list()]
 

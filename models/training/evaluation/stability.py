@@ -10,7 +10,7 @@ import numpy as np
 from features.core.batch import Floats
 from models.core.manifest import Histogram, Manifest
 from models.training.data.dataset import Dataset
-from models.training.metrics import Labels, average_precision, roc_auc
+from models.training.evaluation.metrics import Labels, average_precision, roc_auc
 
 STABLE = 0.1
 SHIFTED = 0.25
@@ -27,9 +27,9 @@ def psi(expected: Histogram, values: Floats) -> float:
     """
     present = values[np.isfinite(values)]
     edges = np.asarray(expected.edges)
-    places = np.clip(np.searchsorted(edges, present, "right") - 1, 0, len(edges) - 2)
-    places[present == edges[-1]] = len(edges) - 2
-    seen = np.bincount(places, minlength=len(edges) - 1).astype(np.float64)
+    bins = np.clip(np.searchsorted(edges, present, "right") - 1, 0, len(edges) - 2)
+    bins[present == edges[-1]] = len(edges) - 2
+    seen = np.bincount(bins, minlength=len(edges) - 1).astype(np.float64)
     before = np.asarray(expected.counts, dtype=np.float64)
     if not seen.sum() or not before.sum():
         return 0.0
@@ -56,10 +56,10 @@ def shifts(manifest: Manifest, data: Dataset, score: Floats) -> dict[str, Any]:
 def calibration(label: Labels, score: Floats, bins: int = 10) -> dict[str, Any]:
     """Mean score and share of bad rows in bins with as many rows each, Brier score, expected error."""
     edges = np.unique(np.quantile(score, np.linspace(0, 1, bins + 1)[1:-1]))
-    place = np.searchsorted(edges, score, "right")
+    bin_of_row = np.searchsorted(edges, score, "right")
     table = []
-    for number in np.unique(place):
-        rows = place == number
+    for number in np.unique(bin_of_row):
+        rows = bin_of_row == number
         table.append(
             {"rows": int(rows.sum()), "score": float(score[rows].mean()), "bad": float(label[rows].mean())}
         )

@@ -10,7 +10,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from features.core.errors import ConfigurationError
 from features.definitions.plan import STATE_FORMAT, Plan
-from features.store.base import Manifest, TopicIdentity
+from features.store.base import StateManifest, TopicIdentity
 from stream.kafka.client.errors import kafka_error
 from stream.telemetry.logs import logger
 
@@ -47,13 +47,13 @@ class Preflight:
                 )
         return {topic: len(found.topics[topic].partitions) for topic in inputs.values()}
 
-    def manifest(self, plan: Plan, group: str, shards: int, partitions: Mapping[str, int]) -> Manifest:
+    def manifest(self, plan: Plan, group: str, shards: int, partitions: Mapping[str, int]) -> StateManifest:
         """What state made by this worker depends on (PROTOCOL 0.1)."""
         ids = self._topic_ids(partitions)
         topics = tuple(
             TopicIdentity(topic, ids.get(topic, ""), count) for topic, count in sorted(partitions.items())
         )
-        return Manifest(plan.fingerprint, STATE_FORMAT, shards, group, self.cluster, topics)
+        return StateManifest(plan.fingerprint, STATE_FORMAT, shards, group, self.cluster, topics)
 
     def _topic_ids(self, topics: Iterable[str]) -> dict[str, str]:
         if not self._has_controller:

@@ -9,8 +9,8 @@ from models.core.base import ModelInputs
 from models.core.manifest import Manifest
 from models.formats.onnx_model import OnnxGraph, _open, _Walk
 from models.training.algorithms import Trained, fit_member
-from models.training.convert import INPUT, OUTPUT, to_onnx
 from models.training.data.dataset import Dataset, make_dataset
+from models.training.export.convert import INPUT, OUTPUT, to_onnx
 from models.training.settings import ModelSettings, TrainSettings
 from models.training.train import fit_plain
 

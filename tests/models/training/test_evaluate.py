@@ -16,8 +16,8 @@ from models.training.data.dataset import make_dataset
 from models.training.evaluation import stability
 from models.training.evaluation.evaluate import evaluate, reason_frequencies
 from models.training.evaluation.fairness import fairness_table
+from models.training.evaluation.metrics import roc_auc
 from models.training.evaluation.report import render_report
-from models.training.metrics import roc_auc
 from models.training.settings import CostSettings, ModelSettings, SearchSettings, TrainSettings
 from models.training.train import train
 

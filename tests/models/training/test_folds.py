@@ -7,7 +7,7 @@ import pytest
 
 from features.core.errors import ConfigurationError
 from models.training.data.folds import Periods, in_time, prequential, stratified
-from models.training.metrics import DAY
+from models.training.evaluation.metrics import DAY
 from models.training.settings import SearchSettings
 
 WEEK = Periods(7 * DAY, 7 * DAY, 7 * DAY)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.training.metrics import (
+from models.training.evaluation.metrics import (
     DAY,
     at_thresholds,
     attainable_card_precision,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from features.definitions.plan import STATE_FORMAT
-from features.store.base import Manifest
+from features.store.base import StateManifest
 from stream.project import build
 from stream.settings.config import Config
 from tests.stream.service.fuzzing import MARK, Connection, Fuzzer
@@ -25,7 +25,7 @@ def open_state(config: Config) -> None:
     """The namespace as a worker leaves it that has seen no event."""
     store = build.make_store(config)
     plan = build.make_plan(config)
-    store.open(Manifest(plan.fingerprint, STATE_FORMAT, config.worker.shards, "served", "", ()))
+    store.open(StateManifest(plan.fingerprint, STATE_FORMAT, config.worker.shards, "served", "", ()))
     store.close()
 
 

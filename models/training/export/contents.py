@@ -12,9 +12,9 @@ from models.bundles.bundle import Contents
 from models.core.base import ModelInputs
 from models.core.manifest import Histogram, Manifest, TrainingWindow
 from models.training.algorithms import Trained
-from models.training.convert import INPUT, OUTPUT, to_onnx
 from models.training.data.dataset import Dataset
-from models.training.metrics import average_precision, cost_curve, roc_auc
+from models.training.evaluation.metrics import average_precision, cost_curve, roc_auc
+from models.training.export.convert import INPUT, OUTPUT, to_onnx
 from models.training.search import Assessed
 from models.training.settings import ModelSettings, TrainSettings
 
@@ -56,8 +56,10 @@ def make_contents(settings: TrainSettings, training: Training) -> Contents:
         training=_window(data),
         metrics=_metrics(training),
         scores=_score_histogram(training.unseen_scores),
-        features={name: found for name in data.numeric if (found := _histogram(data, name)) is not None},
-        settings={name: msgspec.json.encode(value).decode() for name, value in _told(model).items()},
+        features={
+            name: histogram for name in data.numeric if (histogram := _histogram(data, name)) is not None
+        },
+        settings={name: msgspec.json.encode(value).decode() for name, value in _settings(model).items()},
     )
     return Contents(
         manifest=manifest,
@@ -70,15 +72,15 @@ def make_contents(settings: TrainSettings, training: Training) -> Contents:
 def baseline(data: Dataset) -> dict[str, float | str | None]:
     """The ordinary value of each input: the median of good rows, or their most frequent text."""
     good = np.flatnonzero(data.label == 0)
-    found: dict[str, float | str | None] = {}
-    for place, name in enumerate(data.numeric):
-        values = data.inputs.numeric[good, place]
+    baselines: dict[str, float | str | None] = {}
+    for index, name in enumerate(data.numeric):
+        values = data.inputs.numeric[good, index]
         values = values[~np.isnan(values)]
-        found[name] = float(np.float32(np.median(values))) if len(values) else None
+        baselines[name] = float(np.float32(np.median(values))) if len(values) else None
     for name in data.categorical:
         texts, counts = np.unique(data.inputs.categorical[name][good].astype(str), return_counts=True)
-        found[name] = str(texts[np.argmax(counts)])
-    return found
+        baselines[name] = str(texts[np.argmax(counts)])
+    return baselines
 
 
 def thresholds(settings: TrainSettings, training: Training) -> dict[str, float]:
@@ -95,7 +97,7 @@ def thresholds(settings: TrainSettings, training: Training) -> dict[str, float]:
 
 def _metrics(training: Training) -> dict[str, float]:
     label, score = training.data.label, training.unseen_scores
-    found = {
+    metrics = {
         "roc_auc": roc_auc(label, score),
         "average_precision": average_precision(label, score),
         "brier": float(np.mean((score - label) ** 2)),
@@ -103,15 +105,16 @@ def _metrics(training: Training) -> dict[str, float]:
     if training.search:
         best = training.search[0]
         for metric in best.folds[0]:
-            found[f"folds_{metric}"] = best.mean(metric)
-            found[f"folds_{metric}_spread"] = best.spread(metric)
-    return {name: round(value, 6) for name, value in found.items()}
+            metrics[f"folds_{metric}"] = best.mean(metric)
+            metrics[f"folds_{metric}_spread"] = best.spread(metric)
+    return {name: round(value, 6) for name, value in metrics.items()}
 
 
-def _told(model: ModelSettings) -> dict[str, object]:
-    told = msgspec.to_builtins(model)
+def _settings(model: ModelSettings) -> dict[str, object]:
+    settings = msgspec.to_builtins(model)
     return {
-        name: told[name] for name in ("parameters", "class_weight", "calibrate", "members", "weights", "seed")
+        name: settings[name]
+        for name in ("parameters", "class_weight", "calibrate", "members", "weights", "seed")
     }
 
 
@@ -156,8 +159,8 @@ def _golden(data: Dataset, score: Floats) -> ModelInputs:
 
 def _columns(inputs: ModelInputs, data: Dataset) -> dict[str, list[float | str | None]]:
     columns: dict[str, list[float | str | None]] = {}
-    for place, name in enumerate(data.numeric):
-        columns[name] = [None if v != v else v for v in inputs.numeric[:, place].tolist()]
+    for index, name in enumerate(data.numeric):
+        columns[name] = [None if v != v else v for v in inputs.numeric[:, index].tolist()]
     for name in data.categorical:
         columns[name] = inputs.categorical[name].tolist()
     return columns

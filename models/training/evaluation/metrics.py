@@ -47,16 +47,16 @@ def card_precision(
     1.0
     """
     days = time // day
-    found = ranking.CardPrecision(k)
+    counted = ranking.CardPrecision(k)
     for today in np.unique(days).tolist():
         rows = np.flatnonzero(days == today)
-        cards, place = np.unique(card[rows], return_inverse=True)
+        cards, inverse = np.unique(card[rows], return_inverse=True)
         best = np.full(len(cards), -np.inf)
-        np.maximum.at(best, place, score[rows])
+        np.maximum.at(best, inverse, score[rows])
         bad = np.zeros(len(cards), dtype=np.bool_)
-        np.logical_or.at(bad, place, label[rows] > 0)
-        found.add_day(cards.tolist(), best, bad)
-    return found.value or 0.0
+        np.logical_or.at(bad, inverse, label[rows] > 0)
+        counted.add_day(cards.tolist(), best, bad)
+    return counted.value or 0.0
 
 
 def attainable_card_precision(card: Ints, time: Ints, label: Labels, k: int = 100, day: int = DAY) -> float:

@@ -98,8 +98,8 @@ def _blend(graph: Graph, trained: Trained) -> str:
     total = ""
     for member in trained.members:
         weight = graph.constant(np.float64(member.weight * trained.slope))
-        part = graph.add("Mul", _odds(graph, member), weight)
-        total = graph.add("Add", total, part) if total else part
+        weighted = graph.add("Mul", _odds(graph, member), weight)
+        total = graph.add("Add", total, weighted) if total else weighted
     return graph.add("Add", total, graph.constant(np.float64(trained.intercept)))
 
 
@@ -119,8 +119,8 @@ def _odds(graph: Graph, member: Member) -> str:
 
 
 def _sigmoid(graph: Graph, odds: str) -> str:
-    one = graph.constant(np.float64(1))
-    return graph.add("Div", one, graph.add("Add", one, graph.add("Exp", graph.add("Neg", odds))))
+    unity = graph.constant(np.float64(1))
+    return graph.add("Div", unity, graph.add("Add", unity, graph.add("Exp", graph.add("Neg", odds))))
 
 
 def _tree_sum(graph: Graph, member: Member) -> str:
@@ -131,17 +131,17 @@ def _tree_sum(graph: Graph, member: Member) -> str:
 
 def _encode(graph: Graph, member: Member) -> str:
     encoder = member.encoder
-    parts = [INPUT]
+    pieces = [INPUT]
     if encoder.fill is not None and encoder.numeric:
-        parts = [graph.add("Where", graph.add("IsNaN", INPUT), graph.constant(encoder.fill), INPUT)]
+        pieces = [graph.add("Where", graph.add("IsNaN", INPUT), graph.constant(encoder.fill), INPUT)]
     if encoder.indicators:
         columns = graph.constant(np.array(encoder.indicators, dtype=np.int64))
         shown = graph.add("Gather", graph.add("IsNaN", INPUT), columns, axis=1)
-        parts.append(graph.add("Cast", shown, to=TensorProto.FLOAT))
+        pieces.append(graph.add("Cast", shown, to=TensorProto.FLOAT))
     for name, values in encoder.categories.items():
         hot = graph.add("OneHotEncoder", name, domain="ai.onnx.ml", cats_strings=list(values), zeros=1)
-        parts.append(graph.add("Reshape", hot, graph.constant(np.array([-1, len(values)], dtype=np.int64))))
-    return graph.add("Concat", *parts, axis=1) if len(parts) > 1 else parts[0]
+        pieces.append(graph.add("Reshape", hot, graph.constant(np.array([-1, len(values)], dtype=np.int64))))
+    return graph.add("Concat", *pieces, axis=1) if len(pieces) > 1 else pieces[0]
 
 
 def _convert_trees(member: Member) -> Any:
