@@ -104,7 +104,7 @@ faust-agrees: servers  ## the Faust face against the worker, alert by alert
 	$(PY) -m benchmarks.faust_agrees
 
 model-check: servers  ## the protocol's TLA+ model: every rule switched off must fail (minutes); CHECKS= runs all, hours
-	$(PY) tools/protocol/check.py $(foreach check,$(CHECKS),'$(check)')
+	$(PY) -m tools.protocol.check $(foreach check,$(CHECKS),'$(check)')
 
 schemas: install  ## write the generated reference pages and JSON Schemas anew
 	$(PY) tools/reference.py

@@ -108,7 +108,8 @@ def alerts(bootstrap: str, topic: str) -> tuple[dict[str, dict[str, Any]], int]:
             alert = json.loads(message.value() or b"{}")
             found[alert["alert_id"]] = {name: alert[name] for name in COMPARED}
             messages += 1
-            quiet = 0 if message.offset() is not None and message.offset() < high - 1 else quiet
+            offset = message.offset()
+            quiet = 0 if offset is not None and offset < high - 1 else quiet
     consumer.close()
     return found, messages
 

@@ -157,7 +157,7 @@ def _run(kafka: KafkaServer, redis: RedisServer, project: Path, produced: int) -
         worker.wait(60)
     assert warm is not None
     with redis.client() as client:
-        memory = float(client.info("memory")["used_memory"])  # type: ignore[index]
+        memory = float(client.info("memory")["used_memory"])
     return {
         "events": produced,
         "events_per_s": round((done - warm[2]) / (end - warm[0])),

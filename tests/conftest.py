@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
@@ -59,9 +60,11 @@ def redis_server() -> Iterator[Callable[..., RedisLike]]:
     """`redis_server(*options, persist=..., password=...)`: a server of the test's own."""
     with ExitStack() as stack:
 
-        def start(*options: str, **settings: object) -> RedisLike:
+        def start(*options: str, **settings: Any) -> RedisLike:
             try:
-                return stack.enter_context(chosen.redis(*options, **settings))
+                server = chosen.redis(*options, **settings)
+                stack.enter_context(server)
+                return server
             except ServerMissing as error:
                 _missing(error)
                 raise

@@ -156,7 +156,7 @@ def _ranked(entries: Iterator[Entry]) -> list[Entry]:
 
 
 def _last_name(function: ast.expr) -> str:
-    return getattr(function, "attr", None) or getattr(function, "id", "")
+    return str(getattr(function, "attr", getattr(function, "id", "")))
 
 
 def _kafka_names(tree: ast.Module) -> set[str]:
@@ -195,8 +195,9 @@ def _reachable(graph: dict[str, set[str]], start: str) -> set[str]:
 def _code_lines(text: str, tree: ast.Module) -> Iterator[str]:
     left_out: set[int] = set()
     for node in ast.walk(tree):
-        docstring = isinstance(node, ast.Expr) and isinstance(getattr(node.value, "value", None), str)
-        if docstring or isinstance(node, ast.Import | ast.ImportFrom):
+        if isinstance(node, ast.Import | ast.ImportFrom) or (
+            isinstance(node, ast.Expr) and isinstance(getattr(node.value, "value", None), str)
+        ):
             left_out.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
     for number, line in enumerate(text.splitlines(), 1):
         code = line.strip()

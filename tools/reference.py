@@ -117,7 +117,7 @@ def descriptions(struct: type[Any]) -> dict[str, str]:
 
 def default_of(field: Any) -> str:
     if field.default is msgspec.NODEFAULT:
-        value = {} if field.default_factory is dict else [] if field.default_factory is list else None
+        value: object = {} if field.default_factory is dict else [] if field.default_factory is list else None
         return "required" if field.default_factory is msgspec.NODEFAULT else f"`{value}`"
     if field.default in ("", None):
         return ""
@@ -295,7 +295,7 @@ def type_name(kind: Any) -> str:
 
 def json_type(found: dict[str, Any]) -> str:
     if "$ref" in found:
-        return found["$ref"].rsplit("/", 1)[-1]
+        return str(found["$ref"]).rsplit("/", 1)[-1]
     if "enum" in found:
         return ", ".join(f"`{word}`" for word in found["enum"])
     if "anyOf" in found:

@@ -62,7 +62,7 @@ class Floor:
                 self._block(good)
 
     def _block(self, messages: list[Message]) -> None:
-        reached = [TopicPartition(self._settings.input_topic, 0, messages[-1].offset() + 1)]
+        reached = [TopicPartition(self._settings.input_topic, 0, (messages[-1].offset() or 0) + 1)]
         if self._exact:
             self._producer.begin_transaction()
             metadata = self._consumer.consumer_group_metadata()
@@ -76,10 +76,10 @@ class Floor:
             self._consumer.commit(offsets=reached, asynchronous=True)
 
     def _alert(self, message: Message) -> None:
-        name = message.value()[_ID].decode()
+        name = (message.value() or b"")[_ID].decode()
         score = float(self._scores[int(name[3:])])
         if score >= self._settings.threshold:
-            value = alert(name, message.key().decode(), score)
+            value = alert(name, (message.key() or b"").decode(), score)
             self._producer.produce(self._settings.alert_topic, value, message.key())
 
 

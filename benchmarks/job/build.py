@@ -40,7 +40,7 @@ class Job:
         """Reference alerts of the first `stop` events: score by event id."""
         limit = self.threshold if threshold is None else threshold
         rows = np.flatnonzero(self.scores[:stop] >= limit)
-        return {stream.event_id(row): float(self.scores[row]) for row in rows}
+        return {stream.event_id(row): float(self.scores[row]) for row in rows.tolist()}
 
 
 def _source_hash() -> str:

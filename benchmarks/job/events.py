@@ -45,7 +45,7 @@ def _bursts(rng: np.random.Generator, events: int) -> tuple[NDArray[np.int64], N
     """A card that is being abused keeps coming back: gives the distance to the event it repeats."""
     source = np.arange(events)
     fraud = rng.random(events) < BURST / 4
-    for start in np.flatnonzero(fraud):
+    for start in np.flatnonzero(fraud).tolist():
         stop = min(events, start + 400)
         places = rng.integers(start, stop, 3)
         source[places] = start

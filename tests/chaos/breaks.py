@@ -10,7 +10,8 @@ from confluent_kafka import TopicPartition
 from features.state.cold_reads import ColdReader
 from features.state.slices import SliceState
 from features.store import layout
-from stream.kafka.worker.delivery import ExactlyOnce, Outputs, produce
+from stream.kafka.client.producer import produce
+from stream.kafka.worker.delivery import ExactlyOnce, Outputs
 
 NAMES = ("mark_check", "transaction", "muted_replay")
 
@@ -38,7 +39,7 @@ def _no_mark_check() -> None:
     ColdReader._check_marks = unchecked  # type: ignore[method-assign]
     checks = layout.FLUSH_SCRIPT.split(b"\n")
     kept = [line for line in checks if b"return -1" not in line]
-    redis_store.FLUSH_SCRIPT = b"\n".join(kept)
+    vars(redis_store)["FLUSH_SCRIPT"] = b"\n".join(kept)
 
 
 def _outputs_alone(self: Any, outputs: Outputs, offsets: list[TopicPartition], metadata: Any) -> None:

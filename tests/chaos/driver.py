@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from stream.telemetry.moments import POINTS
@@ -112,7 +113,12 @@ class Driver:
     def _draw(self) -> str:
         if self._only:
             return self._rng.choice(self._only)
-        names = ("random_kill", f"point:{self._rng.choice(POINTS)}", "zombie", "broker_restart")
+        names: tuple[str, ...] = (
+            "random_kill",
+            f"point:{self._rng.choice(POINTS)}",
+            "zombie",
+            "broker_restart",
+        )
         names += ("redis_older", "redis_empty", "redis_connections", "both_killed", "rolling_restart")
         names += ("both_servers",)
         return self._rng.choices(names, (8, 8, 1, 0.5, 1, 0.5, 1, 1, 1, 0.5))[0]
@@ -237,12 +243,12 @@ class Driver:
                 raise TimeoutError(f"waited {PATIENCE:g} s for {what}: {self._world.logs()}")
             self._produce(TOPUP)
             done = len(self._messages)
-            wait_until(
-                lambda done=done: happened() or self._world.committed() >= done or time.monotonic() > end,
-                2 * PATIENCE,
-                what,
-            )
+            wait_until(partial(self._fed, happened, done, end), 2 * PATIENCE, what)
             between()
+
+    def _fed(self, happened: Callable[[], bool], done: int, end: float) -> bool:
+        """Whether what is waited for happened, all that was sent is committed, or time is up."""
+        return happened() or self._world.committed() >= done or time.monotonic() > end
 
     def _finish(self) -> None:
         self._world.wait_until_done(PATIENCE)

@@ -147,6 +147,10 @@ class WorkerThread:
     def running(self) -> bool:
         return self._thread.is_alive()
 
+    def is_ready(self) -> bool:
+        """Whether it owns partitions and scores them."""
+        return self.worker.ready
+
     def stop(self) -> None:
         """In good order; raises what ended it."""
         self.worker.stop()
@@ -316,7 +320,8 @@ class World:
         total = at_least or sum(self.produced.values())
 
         def done() -> bool:
-            assert any(worker.running for worker in [*self.workers, *self.threads]), self.logs()
+            running = [one.running for one in self.workers] + [one.running for one in self.threads]
+            assert any(running), self.logs()
             return self.committed() >= total
 
         wait_until(done, seconds, f"{total} events to be committed")
@@ -338,7 +343,7 @@ class World:
                 if error is None:
                     out.append(message)
                 elif error.code() == KafkaError._PARTITION_EOF:
-                    ended.add(message.partition())
+                    ended.add(message.partition() or 0)
                 else:
                     raise RuntimeError(error.str())
         consumer.close()

@@ -117,10 +117,10 @@ CASES: list[tuple[str, Definitions, str, str]] = [
     ("unknown function", aggregation(function="median"), f"{SPEND_AT}.function", "median"),
     (
         "unknown dtype",
-        payments(fields=fields(Field(name="x", dtype="text"))),
+        payments(fields=fields(Field(name="x", dtype="text"))),  # type: ignore[arg-type]
         "sources.payments.fields[6].dtype",
         "text",
-    ),  # type: ignore[arg-type]
+    ),
     ("unknown entity", view(entity="crad"), "views.spend.entity", "did you mean `card`"),
     ("unknown source", view(source="payment"), "views.spend.source", "did you mean `payments`"),
     ("entity not carried", risk(entity="shop_entity"), "views.risk.entity", "has no columns shop"),

@@ -7,7 +7,7 @@ depend on how the stream was cut into batches, nor on rows having been encoded, 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -339,7 +339,8 @@ def test_labels_past_capacity_are_the_same_when_their_row_is_read_again(
         stream.append(("tx", {**payment, "shop": None, "channel": None}, 0))
     found: dict[bool, list[dict[str, float | str | None]]] = {True: [], False: []}
     for forget, out in found.items():
-        engine, offsets = Saved(FeatureEngine(compile_plan(made))), {}
+        engine = Saved(FeatureEngine(compile_plan(made)))
+        offsets: dict[Any, int] = {}
         for place, one in enumerate(stream):
             collect(engine.run(to_batch([(place, *one)], offsets, made.sources), forget=forget), out)
     assert found[True] == found[False]
@@ -364,7 +365,7 @@ def test_past_capacity_windows_stay_within_their_bound(capacity: int) -> None:
     sizes = []
     for begin in range(0, n, 4000):
         rows = range(begin, begin + 4000)
-        events = [
+        events: list[tuple[int, str, Mapping[str, Any], int]] = [
             (
                 p,
                 "tx",
@@ -377,9 +378,9 @@ def test_past_capacity_windows_stay_within_their_bound(capacity: int) -> None:
         sizes.append(len(engine.take_dirty()[0].rows[0]))
         for name, window in (("10m", 600), ("2h", 7200)):
             exact = np.minimum(np.arange(begin, begin + 4000) + 1, window)
-            counts = found.column(f"tx_count_{name}_by_card")
-            assert np.abs(counts - exact).max() <= window / 128 + 1  # type: ignore[operator]
-            np.testing.assert_allclose(found.column(f"amount_sum_{name}_by_card"), counts * 2.0)  # type: ignore[operator,arg-type]
+            counts = np.asarray(found.column(f"tx_count_{name}_by_card"))
+            assert np.abs(counts - exact).max() <= window / 128 + 1
+            np.testing.assert_allclose(np.asarray(found.column(f"amount_sum_{name}_by_card")), counts * 2.0)
     assert max(sizes) < 24_000
 
 

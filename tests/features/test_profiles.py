@@ -73,7 +73,12 @@ def matrix(people: list[str | None], days: list[int]) -> FeatureMatrix:
         partition=zeros.astype(np.int32),
         offset=zeros,
         position=zeros,
-        columns={"id": ids, "at": times.astype(np.float64), "person": people, "number": zeros + 7.0},
+        columns={
+            "id": ids,
+            "at": times.astype(np.float64),
+            "person": people,
+            "number": np.full(len(ids), 7.0),
+        },
     )
     none = np.zeros(count, dtype=np.bool_)
     return FeatureMatrix(batch, (), np.empty((count, 0)), {}, {}, none, none)
@@ -107,7 +112,7 @@ def test_fields_age_and_flags() -> None:
 
 def test_without_fill_what_lacks_is_missing_and_not_zero() -> None:
     out = StoredProfiles(plan_of(fill={}), stored()).join(matrix(["cid", "ann"], [12, 99]))
-    assert np.isnan(out.column("score_of_person")).all()
+    assert np.isnan(np.asarray(out.column("score_of_person"))).all()
     assert out.column("job_of_person") == [None, None]
 
 

@@ -173,7 +173,7 @@ class World(RuleBasedStateMachine):
     @rule(place=integers(0, 9))
     def fall_back(self, place: int) -> None:
         """A failover to an older state, or to nothing."""
-        empty = ([{} for _ in range(SHARDS)], [{} for _ in range(SHARDS)])
+        empty: tuple[list[Any], list[Any]] = ([{} for _ in range(SHARDS)], [{} for _ in range(SHARDS)])
         chosen = self.snapshots[place] if place < len(self.snapshots) else empty
         self.store._marks, self.store._slices = copy.deepcopy(chosen)
 
@@ -339,7 +339,11 @@ def test_an_idle_probe_acknowledges_no_row() -> None:
     engine, other = worker(store, 3)
     replayed(engine, other, log[0])
     store.flush(late)
-    engine.before_fold = lambda: flushed(store, other)
+
+    def flush_other() -> None:
+        flushed(store, other)
+
+    engine.before_fold = flush_other
     replayed(engine, other, log[1])
     assert other.owned[PAY].base[shard_of("card", a)] == 1
     assert engine.rows["card", a, "pay", 0] == [0], "pending, so not evicted"
@@ -372,11 +376,12 @@ def test_pending_rows_have_a_limit() -> None:
         engine.fold(prepared)
         state.stage()
         state.committed({Partition("pay", 0): offset + 1})
-    assert state.over_limit
+    limited = {"rows pending": state.over_limit}
     epoch, flushes = state.take_flushes(everything=True)
-    assert state.over_limit, "rows under way count"
+    limited["rows under way"] = state.over_limit
     state.flushed(epoch, flushes, [flush.next for flush in flushes])
-    assert not state.over_limit
+    limited["all acknowledged"] = state.over_limit
+    assert limited == {"rows pending": True, "rows under way": True, "all acknowledged": False}
     assert state.pending_bytes == 0
 
 

@@ -74,7 +74,7 @@ def produce(project: dict[str, str], rows: range) -> None:
 
 
 def _iso(seconds: int) -> str:
-    return pl.from_epoch(pl.Series([seconds])).dt.strftime("%Y-%m-%dT%H:%M:%SZ").item()
+    return str(pl.from_epoch(pl.Series([seconds])).dt.strftime("%Y-%m-%dT%H:%M:%SZ").item())
 
 
 class Live:

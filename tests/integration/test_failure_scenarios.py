@@ -137,7 +137,7 @@ def test_worker_ends_of_an_error_after_it_has_scored(world: World) -> None:
             raise FatalError("this model cannot score that")
         return unit
 
-    worker.worker._desk.score = fails  # type: ignore[method-assign]
+    worker.worker._desk.score = fails  # type: ignore[method-assign, assignment]
     for start in range(0, len(sent), 100):
         world.produce(sent[start : start + 100])
     assert "cannot score" in str(worker.ended())

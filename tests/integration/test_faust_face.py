@@ -111,7 +111,9 @@ class Agent:
             for offset, one in enumerate(self.sent[start:end], start)
         ]
         outputs = dict(self.face.score(batch, [self.place]))
-        decisions = [json.loads(record.value) for record in outputs[self.project.config.topics.decisions]]
+        decisions = [
+            json.loads(record.value or b"") for record in outputs[self.project.config.topics.decisions]
+        ]
         return [{name: one[name] for name in SAME} for one in decisions]
 
     def commit(self, offset: int) -> None:

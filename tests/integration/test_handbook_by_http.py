@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -267,7 +268,7 @@ async def play(
             reached = topics.produce(events)
             by_http |= said
             by_kafka |= topics.decisions(len(said))
-            wait_until(lambda reached=reached: arrived(store, reached), 60, "the state to reach Redis")
+            wait_until(partial(arrived, store, reached), 60, "the state to reach Redis")
     return by_http, by_kafka
 
 

@@ -122,7 +122,7 @@ class Reader(threading.Thread):
         while not self.done.is_set():
             for message in self._consumer.consume(2000, 0.1):
                 assert message.error() is None, message.error()
-                self.decisions.append(self._decoder.decode(message.value()))
+                self.decisions.append(self._decoder.decode(message.value() or b""))
         self._consumer.close()
 
     def last_version(self) -> str:

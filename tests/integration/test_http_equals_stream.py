@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import httpx
 
@@ -31,7 +32,7 @@ def test_the_same_on_both_doors(tmp_path, kafka, redis_url):
     before = [{**event, "payment_id": f"p{number}", "amount": 10.0 + number} for number in range(20)]
     asked = {**event, "payment_id": "asked"}
 
-    def message(one: dict) -> dict:
+    def message(one: dict[str, Any]) -> dict[str, Any]:
         return {"key": one["card"]["token"], "value": json.dumps(one)}
 
     with project.worker() as worker:
@@ -42,12 +43,12 @@ def test_the_same_on_both_doors(tmp_path, kafka, redis_url):
 
             def seen() -> bool:
                 known = http.get("/v1/features/card/card-1").json()["features"]
-                return known["payments_count_1d_by_card"]["value"] == 20
+                return bool(known["payments_count_1d_by_card"]["value"] == 20)
 
             wait_until(seen, 30, "the state to reach Redis")
             said = http.post("/v1/score/payments", json=asked).json()
             project.produce([message(asked)])
-            records = [json.loads(one.value()) for one in project.read("decisions", 21, worker)]
+            records = [json.loads(one.value() or b"") for one in project.read("decisions", 21, worker)]
             (decided,) = [one for one in records if one["event_id"] == "asked"]
             assert {name: said[name] for name in SAME} == {name: decided[name] for name in SAME}
             wait_until(lambda: http.get("/v1/decisions/asked").status_code == 200, 30, "the decision")

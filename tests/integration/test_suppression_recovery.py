@@ -31,7 +31,7 @@ def produce(kafka: str, topic: str, first: int, count: int) -> None:
             "card": f"c{number % CARDS}",
             "amount": 90.0,
         }
-        producer.produce(topic, msgspec.json.encode(event), event["card"].encode())
+        producer.produce(topic, msgspec.json.encode(event), str(event["card"]).encode())
     producer.flush()
 
 
@@ -48,7 +48,7 @@ def read(kafka: str, topic: str) -> list[Alert]:
         if message.error() is not None:
             consumer.close()
             return found
-        found.append(msgspec.json.decode(message.value(), type=Alert))
+        found.append(msgspec.json.decode(message.value() or b"", type=Alert))
 
 
 @pytest.mark.parametrize("delivery", ["exactly_once", "at_least_once"])
@@ -64,6 +64,7 @@ def test_a_killed_worker_remembers_which_cards_alerted(
     run.reader.start()
     produce(kafka, topic, 0, 200)
     run.wait_for(lambda: len(run.reader.decisions) >= 200, "the first decisions")
+    assert run.worker is not None
     run.worker.kill()
     run.worker.wait(30)
     produce(kafka, topic, 200, 200)

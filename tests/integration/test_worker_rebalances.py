@@ -6,6 +6,7 @@ import random
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka import Producer, TopicPartition
@@ -42,7 +43,7 @@ def test_a_storm_of_rebalances_changes_nothing(
                 workers.pop(ordinal).stop()
             else:
                 workers[ordinal] = world.start_thread(ordinal)
-                wait_until(lambda one=workers[ordinal]: one.worker.ready, 60, "a worker to own partitions")
+                wait_until(workers[ordinal].is_ready, 60, "a worker to own partitions")
         world.wait_until_done(60)
         world.wait_until_flushed(len(sent), 60)
         found = world.compare(job.reference(sent))
@@ -60,7 +61,7 @@ def test_a_rebalance_while_redis_lags_behind_costs_no_event(
 ) -> None:
     """A worker that holds back polls on, so that the group keeps it; a rebalance may come of that."""
     lags = threading.Event()
-    real = SliceState.over_limit
+    real: Any = SliceState.over_limit
     monkeypatch.setattr(SliceState, "over_limit", property(lambda state: lags.is_set() or real.fget(state)))
     sent = list(job.events(9_000, seed=10))
     with World(kafka, redis_url, tmp_path, make_topic) as world:
@@ -68,7 +69,12 @@ def test_a_rebalance_while_redis_lags_behind_costs_no_event(
         world.produce(sent[:8_000])
         world.wait_until_done(60)
         waits, goes_on = threading.Event(), threading.Event()
-        first.worker.recall = lambda: (waits.set(), goes_on.wait(60))
+
+        def waiting() -> None:
+            waits.set()
+            goes_on.wait(60)
+
+        first.worker.recall = waiting
         lags.set()
         second = world.start_thread(1)
         assert waits.wait(60), "the first to recover what the second left it"

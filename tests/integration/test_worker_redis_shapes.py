@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -45,7 +45,10 @@ def valkey(directory: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize("shape", [cluster, sentinel, tls, valkey], ids=lambda shape: shape.__name__)
 def test_two_workers_are_exact_on(
-    shape: Callable[[Path], Iterator[str]], kafka: str, tmp_path: Path, make_topic: Callable[..., str]
+    shape: Callable[[Path], AbstractContextManager[str]],
+    kafka: str,
+    tmp_path: Path,
+    make_topic: Callable[..., str],
 ) -> None:
     sent = list(job.events(6_000, seed=12))
     with shape(tmp_path) as redis, World(kafka, "", tmp_path, make_topic, redis=redis) as world:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import yaml
 from typer.main import get_command
@@ -92,7 +93,8 @@ def test_the_image_serves_without_training_libraries():
 
 def test_the_worker_command_exists():
     program, name, *options = SERVICES["worker"]["command"]
-    command = get_command(app).commands[name]
+    group: Any = get_command(app)
+    command = group.commands[name]
     known = {option for parameter in command.params for option in parameter.opts}
     assert program == "riskstream"
     assert set(options[::2]) <= known

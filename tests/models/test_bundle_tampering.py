@@ -16,6 +16,7 @@ from models.bundles import bundle, signing
 from models.bundles.registry import Registry
 from models.bundles.signing import Trust
 from models.core.errors import BundleRefused
+from models.formats.graph.header import operator_sets
 from tests.models import small
 
 
@@ -216,7 +217,7 @@ def test_a_pickle_under_its_own_name(signed, trusted, keys):
 
 def test_another_model_with_the_right_shape(signed, trusted, keys):
     rewrite(signed, keys[0], model=small.graph("logistic"),
-            opset=bundle.operator_sets(small.graph("logistic")))  # fmt: skip
+            opset=operator_sets(small.graph("logistic")))  # fmt: skip
     assert "golden row" in refusal(signed, trusted)
 
 

@@ -52,6 +52,12 @@ def ensemble(trees: list[Tree], kind: str, prefix: str, **more: Any) -> bytes:
     flat = [(number, node) for number, tree in enumerate(trees) for node in tree]
     leaves = [(number, node) for number, node in flat if node["mode"] == "LEAF"]
     outputs = ["label", "y"] if prefix == "class" else ["y"]
+    leaf_columns: dict[str, Any] = {
+        f"{prefix}_treeids": [number for number, _ in leaves],
+        f"{prefix}_nodeids": [node["id"] for _, node in leaves],
+        f"{prefix}_ids": [more.pop("of", 0)] * len(leaves),
+        f"{prefix}_weights": [float(node["weight"]) for _, node in leaves],
+    }
     node = helper.make_node(
         kind, ["x"], outputs, domain="ai.onnx.ml",
         nodes_treeids=[number for number, _ in flat],
@@ -62,12 +68,7 @@ def ensemble(trees: list[Tree], kind: str, prefix: str, **more: Any) -> bytes:
         nodes_truenodeids=[node.get("yes", 0) for _, node in flat],
         nodes_falsenodeids=[node.get("no", 0) for _, node in flat],
         nodes_missing_value_tracks_true=[node.get("tracks", 0) for _, node in flat],
-        **{
-            f"{prefix}_treeids": [number for number, _ in leaves],
-            f"{prefix}_nodeids": [node["id"] for _, node in leaves],
-            f"{prefix}_ids": [more.pop("of", 0)] * len(leaves),
-            f"{prefix}_weights": [float(node["weight"]) for _, node in leaves],
-        },
+        **leaf_columns,
         **more,
     )  # fmt: skip
     graph = helper.make_graph(

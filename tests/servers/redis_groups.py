@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 from redis import Redis
@@ -41,7 +42,7 @@ def _join(servers: list[RedisServer]) -> None:
             client.execute_command("CLUSTER SET-CONFIG-EPOCH", number + 1)
             client.execute_command("CLUSTER MEET", "127.0.0.1", servers[0].port, bus)
     for server in servers:
-        wait_until(lambda server=server: _formed(server, len(servers)), 60, "the cluster to form")
+        wait_until(partial(_formed, server, len(servers)), 60, "the cluster to form")
 
 
 def _formed(server: RedisServer, size: int) -> bool:

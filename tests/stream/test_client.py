@@ -16,7 +16,14 @@ import pytest
 from stream.service.client import ApiError, AsyncClient, Client
 from tests.servers.process import free_port
 
-GOOD = {"entity": "card", "key": "c1", "as_of": "now", "age_seconds": None, "features": {}, "flags": []}
+GOOD: dict[str, Any] = {
+    "entity": "card",
+    "key": "c1",
+    "as_of": "now",
+    "age_seconds": None,
+    "features": {},
+    "flags": [],
+}
 Ask = Callable[..., Any]
 
 

@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from features.definitions import spec
 from features.definitions.compile import compile_plan
 from features.definitions.spec import Definitions
@@ -36,7 +38,7 @@ def test_its_event_is_what_its_source_says():
     assert letters == []
     assert batch.event_ids == ["991"]
     assert batch.columns["pan"] == ["9f3c"]
-    assert batch.columns["mid"].tolist() == [4471]
+    assert np.asarray(batch.columns["mid"]).tolist() == [4471]
     assert batch.event_time.tolist() == [1_772_359_200_000_000]
     broken = {**json.loads(event), "eur": "12,0"}
     raw = RawBatch.of(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 
@@ -44,7 +45,8 @@ def parts(tmp_path):
 
 
 def shadow_of(challengers, most_waiting=10_000):
-    published, dropped = [], []
+    published: list[Any] = []
+    dropped: list[Any] = []
     shadow = Shadow(
         challengers, published.append, lambda *what: dropped.append(what), lambda: None, most_waiting
     )

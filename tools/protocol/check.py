@@ -16,8 +16,9 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from tlctrace import steps
+from tools.protocol.tlctrace import steps
 
 SPEC = Path(__file__).resolve().parents[2] / "docs" / "concepts" / "protocol"
 BUILD = Path(tempfile.gettempdir()) / "riskstream-protocol-check"
@@ -113,14 +114,14 @@ CALM = {"MaxCrash": 0, "MaxLoss": 0, "MaxAbort": 0, "EvictRule": "never"}
 class Check:
     name: str
     what: str
-    set: dict = field(default_factory=dict)
+    set: dict[str, Any] = field(default_factory=dict)
     expect: str = "holds"  # "holds" or the names of what may be violated first, |-separated
-    invariants: list = field(default_factory=lambda: INVARIANTS)
-    properties: list = field(default_factory=lambda: ["CommitMonotone"])
+    invariants: list[str] = field(default_factory=lambda: INVARIANTS)
+    properties: list[str] = field(default_factory=lambda: ["CommitMonotone"])
     spec: str = "Spec"
     symmetry: bool = True
     module: str = "MC"
-    base: dict = field(default_factory=lambda: BASE)
+    base: dict[str, Any] = field(default_factory=lambda: BASE)
     simulate: int = 0  # seconds of random runs instead of a complete search
 
 
@@ -543,7 +544,7 @@ def run(check: Check) -> tuple[bool, str, str]:
     subprocess.run(["rm", "-rf", str(BUILD / f"{check.name}.states")])
     counts = re.findall(r"([\d,]+) states generated, ([\d,]+) distinct states found", text)
     random_runs = re.findall(r"Progress: ([\d,]+) states checked", text)
-    counts = counts[-1] if counts else (random_runs[-1], "random runs") if random_runs else ("?", "?")
+    last = counts[-1] if counts else (random_runs[-1], "random runs") if random_runs else ("?", "?")
     depth = re.search(r"depth of the complete state graph search is (\d+)", text)
     violated = re.search(
         r"(?:Invariant|Action property|Temporal properties?) ?(\w+)? ?(?:is|was|were) violated", text
@@ -559,7 +560,7 @@ def run(check: Check) -> tuple[bool, str, str]:
     ok = got == check.expect or got in check.expect.split("|")
     line = (
         f"{'ok  ' if ok else 'FAIL'} {check.name:28} {got if got == 'holds' else 'violated: ' + detail:44} "
-        f"{detail if got == 'holds' else '':10} {counts[1]:>12} distinct {counts[0]:>13} generated "
+        f"{detail if got == 'holds' else '':10} {last[1]:>12} distinct {last[0]:>13} generated "
         f"{time.time() - started:7.0f} s"
     )
     return ok, line, text

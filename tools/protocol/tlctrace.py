@@ -4,6 +4,7 @@ python3 check.py --trace NAME
 """
 
 import re
+from typing import Any
 
 TOKEN = re.compile(r'\s*(<<|>>|\|->|:>|@@|[\[\]{}(),]|"[^"]*"|-?\d+|\w+)')
 
@@ -19,9 +20,9 @@ def parse(text: str) -> object:
     def take() -> str:
         nonlocal at
         at += 1
-        return tokens[at - 1]
+        return str(tokens[at - 1])
 
-    def items(end: str) -> list:
+    def items(end: str) -> list[Any]:
         found = []
         while peek() != end:
             found.append(value())
@@ -72,7 +73,8 @@ def flat(value: object, path: str = "") -> dict[str, object]:
 
 
 def steps(text: str) -> list[str]:
-    lines, before = [], {}
+    lines: list[str] = []
+    before: dict[str, Any] = {}
     for head, body in re.findall(
         r"^State \d+: <(\w+)[^>]*>\n(.*?)(?=^\s*$|^State |\Z)", text, re.MULTILINE | re.DOTALL
     ):

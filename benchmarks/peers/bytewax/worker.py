@@ -26,7 +26,7 @@ Event = dict[str, Any]
 Features = Callable[[Ring, int, int], list[float]]
 
 
-class Branch(StatefulBatchLogic[Event, tuple[str, Any], Ring]):
+class Branch(StatefulBatchLogic[Event, tuple[str, Any], Ring]):  # type: ignore[misc]
     """One entity's ring; turns each event into (event id, features)."""
 
     features: Features

@@ -6,7 +6,7 @@ Table values are bytes; events arrive and alerts leave as raw bytes, decoded by 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from typing import Any
 
 import faust
 import orjson
@@ -33,7 +33,7 @@ events = app.topic(SETTINGS.input_topic, value_serializer="raw", value_type=byte
 alerts = app.topic(SETTINGS.alert_topic, value_serializer="raw", value_type=bytes, key_serializer="raw")
 
 
-def _table(name: str) -> faust.Table[bytes, bytes]:
+def _table(name: str) -> Any:
     return app.Table(name, default=bytes, partitions=1, key_type=bytes, value_type=bytes)
 
 
@@ -41,7 +41,7 @@ cards, customers, merchants = _table("cards"), _table("customers"), _table("merc
 
 
 @app.agent(events)
-async def score(stream: AsyncIterator[bytes]) -> None:
+async def score(stream: Any) -> None:
     """One event: three tables, the model, perhaps an alert."""
     async for value in stream:
         event = orjson.loads(value)

@@ -7,7 +7,7 @@ profiling: one string an entity, read with MGET, changed in the client and writt
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, cast
 
 import redis
 
@@ -62,7 +62,7 @@ class PackedStrings:
         self.redis = redis.Redis.from_url(url)
 
     def rings(self, keys: list[str], event_id: str, time: int, amount: int) -> list[Ring]:  # noqa: ARG002
-        return [Ring(data) for data in self.redis.mget(keys)]
+        return [Ring(cast(bytes | None, data)) for data in self.redis.mget(keys)]
 
     def store(self, keys: list[str], rings: list[Ring]) -> None:
         self.redis.mset({key: ring.to_bytes() for key, ring in zip(keys, rings, strict=True)})

@@ -81,7 +81,7 @@ class Worker:
             messages = consumer.consume(BLOCK, timeout=0.005)
             for message in messages:
                 if message.error() is None:
-                    self.handle(message.value())
+                    self.handle(message.value() or b"")
             if messages:
                 self.producer.flush()
                 consumer.commit(asynchronous=False)

@@ -210,7 +210,7 @@ def test_reload_keeps_what_still_fits(load, features, score, model):
     new.adopt(old)
     cards = set(np.array(features.batch.columns["card"])[score >= 0.5].tolist())
     decided = new.decide(later, model.score(later), model)
-    known = np.isin(later.batch.columns["card"], list(cards))
+    known = np.isin(np.asarray(later.batch.columns["card"]), list(cards))
     assert not (decided.alert & known & (decided.decision == 1)).any()
     fresh = load(text.replace("1000d", "999d"))
     fresh.adopt(old)

@@ -157,7 +157,7 @@ def test_values_that_only_together_are_json_are_rejected():
     # Joined, these four would be four documents; each alone is none or two.
     one = as_bytes(event())
     values = [one[:-1] + b',"a":[{}', b"{}]}", one + b"\n" + one, one]
-    good, letters = decode(values)
+    good, letters = decode(list(values))
     assert good.offset.tolist() == [18_237]
     assert len(letters) == 3
 
@@ -183,7 +183,12 @@ def test_optional_objects_may_be_null_or_absent():
             Field(name="lon", dtype="float64", alias="where.lon", required=False),
         ),
     )
-    bodies = [{}, {"where": None}, {"where": {"lat": 1}}, {"where": {"lat": 1, "lon": 2}}]
+    bodies: list[dict[str, Any]] = [
+        {},
+        {"where": None},
+        {"where": {"lat": 1}},
+        {"where": {"lat": 1, "lon": 2}},
+    ]
     good, letters = decode([as_bytes({"id": n, "at": T0, **body}) for n, body in enumerate(bodies)], source)
     assert letters == []
     np.testing.assert_array_equal(good.columns["lat"], [np.nan, np.nan, 1, 1])
@@ -197,7 +202,7 @@ def test_spaces_and_newlines_around_values_do_no_harm():
         as_bytes(event(id="b")) + b"\n",
         json.dumps(event(id="c"), indent=1).encode(),
     ]
-    good, letters = decode(values)
+    good, letters = decode(list(values))
     assert (good.event_ids, letters) == (["a", "b", "c"], [])
 
 

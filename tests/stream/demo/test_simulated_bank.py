@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -29,8 +30,8 @@ def test_same_seed_same_day_and_another_seed_another(world):
 def test_a_day_lies_within_its_day(world):
     for day in (-3, 0, 12):
         for frame in (transactions_of(world, day), applications_of(world, day)):
-            times = frame["event_time"]
-            assert times.is_sorted()
+            times = frame["event_time"].to_numpy()
+            assert frame["event_time"].is_sorted()
             assert times.min() >= start_of(day) // 1000
             assert times.max() < start_of(day + 1) // 1000
 
@@ -52,7 +53,7 @@ def test_large_amounts_are_large(world):
     usual = frame.filter(pl.col("kind") == "").group_by("card_id").agg(mean=pl.col("amount").mean())
     large = frame.filter(pl.col("kind") == "large_amount").join(usual, on="card_id")
     assert len(large) > 10
-    assert (large["amount"] / large["mean"]).median() > 5
+    assert np.median(large["amount"] / large["mean"]) > 5
 
 
 def test_every_fraud_is_charged_back_later(world):
@@ -66,14 +67,18 @@ def test_risky_loans_default_more_often():
     world = make_world(7)
     loans = pl.concat([applications_of(world, day) for day in range(-60, 0)])
     scored = loans.join(profiles(world), on="applicant_id").with_columns(bad=pl.col("kind") == "default")
-    low = scored.filter(pl.col("bureau_score") < 520)["bad"].mean()
-    high = scored.filter(pl.col("bureau_score") > 680)["bad"].mean()
+    low = mean(scored.filter(pl.col("bureau_score") < 520)["bad"])
+    high = mean(scored.filter(pl.col("bureau_score") > 680)["bad"])
     assert low > 2 * high
-    assert repayments_of(world, loans, 0)["defaulted"].mean() == scored_share(loans)
+    assert mean(repayments_of(world, loans, 0)["defaulted"]) == scored_share(loans)
+
+
+def mean(values: pl.Series) -> float:
+    return float(values.cast(pl.Float64).to_numpy().mean())
 
 
 def scored_share(loans: pl.DataFrame) -> float:
-    return (loans["kind"] == "default").mean()
+    return mean(loans["kind"] == "default")
 
 
 def test_emissions_come_in_order_and_values_do_not_tell_the_truth(world):
@@ -89,13 +94,13 @@ def test_labels_of_earlier_days_come_when_they_are_due(world):
     stream = itertools.islice(emissions(world, 0), 2000)
     labels = [emission for emission in stream if emission.topic == "loan-repayments"]
     assert labels
-    assert all(emission.value["applied_at"] < start_of(0) // 1000 for emission in labels[:1])
+    assert all(int(str(emission.value["applied_at"])) < start_of(0) // 1000 for emission in labels[:1])
 
 
 def test_history_holds_only_what_was_known(world):
     recorded = history(world, 10, 80)
     now = start_of(0) // 1000
-    assert recorded["transactions"]["event_time"].max() < now
-    assert recorded["chargebacks"]["known_at"].max() < now
-    assert recorded["repayments"]["known_at"].max() < now
+    assert recorded["transactions"]["event_time"].to_numpy().max() < now
+    assert recorded["chargebacks"]["known_at"].to_numpy().max() < now
+    assert recorded["repayments"]["known_at"].to_numpy().max() < now
     assert len(recorded["repayments"]) < len(recorded["applications"])

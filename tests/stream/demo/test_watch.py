@@ -38,7 +38,9 @@ class Bank:
             topic,
             value,
             headers=list(headers.items()),
-            on_delivery=lambda error, message: placed.append((message.partition(), message.offset())),
+            on_delivery=lambda error, message: placed.append(
+                (message.partition() or 0, message.offset() or 0)
+            ),
         )
         assert self.producer.flush(30) == 0
         return placed[0]

@@ -84,7 +84,7 @@ class Project:
         while len(found) < count or len(ended) < len(partitions):
             message = consumer.poll(1.0)
             if message is not None and message.error():
-                ended.add(message.partition())
+                ended.add(message.partition() or 0)
             elif message is not None:
                 ended.discard(message.partition())
                 found.append(message)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
@@ -18,7 +19,7 @@ from stream.settings.config import Config, load
 
 
 def letter(topic: str, offset: int, **changes: object) -> DeadLetter:
-    made = {
+    made: dict[str, Any] = {
         "source": "payments",
         "stage": "decode",
         "path": "$.amount",
@@ -48,7 +49,11 @@ def send(config: Config, letters: list[DeadLetter]) -> None:
     for place, one in enumerate(letters):
         record = to_record(one)
         producer.produce(
-            config.topics.dead_letters, record.value, record.key, partition=place % 2, headers=record.headers
+            config.topics.dead_letters,
+            record.value,
+            record.key,
+            partition=place % 2,
+            headers=list(record.headers),
         )
     producer.produce(config.topics.dead_letters, b"something else", partition=0)
     assert producer.flush(30) == 0
@@ -64,12 +69,13 @@ def all_of(config: Config, topic: str) -> list[tuple]:
         }
     )
     consumer.assign([TopicPartition(topic, partition, 0) for partition in range(2)])
-    found, ended = [], set()
+    found: list[tuple] = []
+    ended: set[int] = set()
     while len(ended) < 2:
         message = consumer.poll(30)
         assert message is not None, "the broker fell silent"
         if message.error():
-            ended.add(message.partition())
+            ended.add(message.partition() or 0)
         else:
             found.append(
                 (
@@ -112,7 +118,7 @@ def test_redriven_once_byte_for_byte(project, capsys):
     send(config, letters)
     producer = Producer({"bootstrap.servers": config.kafka.bootstrap_servers})
     record = to_record(cut, room=20_000)
-    producer.produce(config.topics.dead_letters, record.value, record.key, headers=record.headers)
+    producer.produce(config.topics.dead_letters, record.value, record.key, headers=list(record.headers))
     assert producer.flush(30) == 0
 
     assert run(["dlq", "redrive", "--yes", "--config", str(config.path)]) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -17,7 +18,7 @@ headers = st.lists(st.tuples(st.text(max_size=5), nullable), max_size=3)
 
 
 def letter(**changes: object) -> DeadLetter:
-    made = {
+    made: dict[str, Any] = {
         "source": "payments",
         "stage": "decode",
         "path": "$.amount",
@@ -58,7 +59,7 @@ def test_other_records_are_no_dead_letters():
 def test_a_value_too_long_for_the_topic_is_cut_and_says_so():
     value = random.Random(1).randbytes(100_000)
     record = to_record(letter(value=value), room=60_000)
-    assert record.value == value[: len(record.value)]
+    assert record.value == value[: len(record.value or b"")]
     assert 40_000 < len(record.value) < 60_000
     back = from_record(*record)
     assert back is not None

@@ -199,7 +199,7 @@ class Fuzzer:
 
     def infer_binary(self) -> Asked:
         tail = struct.pack("<3f", *(self._random.uniform(-5, 500) for _ in FEATURES))
-        tensor = {"name": "features", "shape": [1, 3], "datatype": "FP32"}
+        tensor: dict[str, Any] = {"name": "features", "shape": [1, 3], "datatype": "FP32"}
         tensor["parameters"] = {"binary_data_size": len(tail)}
         return Asked("POST", self._model("/infer"), {"inputs": [tensor]}, tail)
 

@@ -39,7 +39,7 @@ def test_a_key_proves_its_owner_and_the_file_holds_no_secret(keys: KeyFile, tmp_
         lambda t: "rsk_a_b",
     ],
 )
-def test_a_wrong_token_proves_nothing(keys: KeyFile, change) -> None:  # type: ignore[no-untyped-def]
+def test_a_wrong_token_proves_nothing(keys: KeyFile, change) -> None:
     _, token = keys.create(["score"], now=NOW)
     assert keys.verify(change(token), now=NOW) is None
 

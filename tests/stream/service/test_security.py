@@ -29,7 +29,10 @@ from tests.stream.service.service_under_test import SETTINGS, Running, make_proj
 
 ISSUER, AUDIENCE = "https://login.example", "riskstream"
 JWT_SETTINGS = f'jwks_file = "jwks.json"\njwt_issuer = "{ISSUER}"\njwt_audience = "{AUDIENCE}"\n'
-SIGNING = {"first": ec.generate_private_key(ec.SECP256R1()), "second": ed25519.Ed25519PrivateKey.generate()}
+SIGNING: dict[str, Any] = {
+    "first": ec.generate_private_key(ec.SECP256R1()),
+    "second": ed25519.Ed25519PrivateKey.generate(),
+}
 ALGORITHM = {"first": "ES256", "second": "EdDSA"}
 STRANGER = ec.generate_private_key(ec.SECP256R1())
 ROW = {"rows": [{"amount": 1.0}]}

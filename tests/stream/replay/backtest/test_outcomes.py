@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -79,7 +80,7 @@ def test_figures_agree_with_pandas() -> None:
 
 
 def test_card_precision_forgets_found_cards() -> None:
-    rows = {
+    rows: dict[str, list[Any]] = {
         "event_id": ["a", "b", "c", "d"],
         "case_key": ["x", "y", "x", "z"],
         "score": [0.9, 0.8, 0.9, 0.7],

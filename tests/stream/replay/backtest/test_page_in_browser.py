@@ -13,6 +13,7 @@ import subprocess
 import zlib
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numba
 import numpy as np
@@ -107,7 +108,8 @@ def pixels(path: Path) -> NDArray[np.int16]:
         at += length + 12
     step = 4 if kind == 6 else 3
     raw = np.frombuffer(zlib.decompress(packed), np.uint8).reshape(height, 1 + width * step)
-    return unfiltered(raw.astype(np.int16), step).reshape(height, width, step)
+    compiled: Any = unfiltered
+    return compiled(raw.astype(np.int16), step).reshape(height, width, step)
 
 
 @numba.njit

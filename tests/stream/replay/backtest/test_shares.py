@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -180,14 +181,19 @@ def project(tmp_path: Path) -> Path:
 
 def request(project: Path, name: str, **more: object) -> Request:
     inputs = [f"{source}={project}/{source}.parquet" for source in ("transactions", "labels")]
-    made = {"against": "live", "policy": project / "plain.toml", "with_features": True, **more}
+    made: dict[str, Any] = {
+        "against": "live",
+        "policy": project / "plain.toml",
+        "with_features": True,
+        **more,
+    }
     return Request(
         config=project / "riskstream.toml",
         inputs=inputs,
         work=project / f"work-{name}",
         decisions=project / name,
         **made,
-    )  # type: ignore[arg-type]
+    )
 
 
 def assert_same(project: Path, name: str, other: str) -> None:
