@@ -24,6 +24,8 @@ class DecisionCode(IntEnum):
 
 
 DECISIONS = tuple(code.name.lower() for code in DecisionCode)
+SCORE_INVALID = "score_invalid"
+"""The flag of an event whose model gave no score in 0 to 1: it is reviewed, whatever else approves it."""
 SEVERITIES = ("none", "low", "medium", "high", "critical")
 
 
@@ -49,6 +51,7 @@ class Decisions:
     `decision` holds numbers of `DecisionCode`, `severity` indexes SEVERITIES. `alert` says which rows are published
     to the alerts topic: review or decline, and not `suppressed`. `rules_hit` and `reasons` hold
     only rows that have some, by row number. `policy` is the policy file's SHA-256 (16 characters).
+    `score` is NaN where the model gave none in its range; `features.flags` then holds SCORE_INVALID.
     """
 
     features: FeatureMatrix
@@ -67,3 +70,9 @@ class Decisions:
 
     def __len__(self) -> int:
         return len(self.score)
+
+    @property
+    def invalid_scores(self) -> int:
+        """How many rows have no valid score."""
+        invalid = self.features.flags.get(SCORE_INVALID)
+        return 0 if invalid is None else int(invalid.sum())

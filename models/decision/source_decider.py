@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from features.core.batch import Bools, FeatureMatrix, Floats, take_rows
 from features.engine.key_texts import key_texts
 from models.core.base import Model
-from models.decision.decisions import DecisionCode, Decisions, Mode, Reason
+from models.decision.decisions import SCORE_INVALID, DecisionCode, Decisions, Mode, Reason
 from models.decision.memory.memory import SourceMemory
 from models.decision.reasons import adverse_action, reasons
 from models.decision.reasons.catalogue import Catalogue
@@ -38,17 +38,19 @@ class SourceDecider:
         self, features: FeatureMatrix, score: Floats, model: Model, mode: Mode, remember: bool
     ) -> Decisions:
         """One decision a row; `remember` keeps what suppression and budget need."""
+        features, score, invalid = _checked(features, score)
         outcome = self.rules.evaluate(features, score)
         decision, threshold = self._by_score(features, score, model, outcome, remember)
         released = self._release(features, decision, outcome)
         decision[released] = DecisionCode.APPROVE
         _apply_rules(decision, outcome)
-        rows = np.flatnonzero(decision)
-        by_row: dict[int, tuple[Reason, ...]] = {}
+        decision[invalid] = np.maximum(decision[invalid], DecisionCode.REVIEW)
+        by_row = self._unscored_reasons(invalid, outcome)
+        rows = np.flatnonzero((decision > DecisionCode.APPROVE) & ~invalid)
         if len(rows):
             explained = reasons.explain(features, score, rows, model)
-            by_row = self._reasons(decision, rows, explained, outcome)
-        suppressed = self._suppress(features, decision, rows, remember)
+            by_row |= self._reasons(decision, rows, explained, outcome)
+        suppressed = self._suppress(features, decision, np.flatnonzero(decision), remember)
         return Decisions(
             features=features,
             model=model.version,
@@ -69,15 +71,16 @@ class SourceDecider:
         self, features: FeatureMatrix, score: Floats, model: Model, outcome: RuleOutcome, remember: bool
     ) -> tuple[NDArray[np.int8], Floats]:
         review, decline = thresholds.rows(self.policy, features, model, outcome.segments)
+        scored = ~np.isnan(score)
         declined = score >= decline
         if self.memory.budgets is not None:
-            free = ~declined & (outcome.action == NO_ACTION)
+            free = scored & ~declined & (outcome.action == NO_ACTION)
             reviewed, review = self.memory.budgets.decide(features, score, free, remember)
         else:
             reviewed = score >= review
         decision = reviewed.astype(np.int8)
         decision[declined] = DecisionCode.DECLINE
-        return decision, np.minimum(review, decline)
+        return decision, np.where(scored, np.minimum(review, decline), thresholds.NEVER)
 
     def _release(self, features: FeatureMatrix, decision: NDArray[np.int8], outcome: RuleOutcome) -> Bools:
         released = np.zeros(len(decision), dtype=np.bool_)
@@ -107,6 +110,13 @@ class SourceDecider:
             by_row[row] = by_rule + ranked
         return by_row
 
+    def _unscored_reasons(self, invalid: Bools, outcome: RuleOutcome) -> dict[int, tuple[Reason, ...]]:
+        """Reasons of the rows that have no valid score: the rules that hold, and that there is none."""
+        return {
+            row: (*self._rule_reasons(outcome, row), reasons.SCORE_INVALID_REASON)
+            for row in np.flatnonzero(invalid).tolist()
+        }
+
     def _rule_reasons(self, outcome: RuleOutcome, row: int) -> tuple[Reason, ...]:
         return tuple(
             replace(reasons.COMBINATION_REASON, code=self.rules.names[k], text=self.rules.texts[k])
@@ -132,7 +142,7 @@ class SourceDecider:
     ) -> NDArray[np.int8]:
         bands = self.policy.severity
         edges = [bands.medium, bands.high, bands.critical]
-        severity = 1 + np.searchsorted(edges, score, side="right")
+        severity = 1 + np.searchsorted(edges, np.nan_to_num(score), side="right")
         exposure = thresholds.exposure_of(features) if bands.exposure else None
         if exposure is not None:
             for level, name in enumerate(LEVELS, start=2):
@@ -146,6 +156,18 @@ class SourceDecider:
             for row in np.flatnonzero(held).tolist():
                 hits[row] = (*hits.get(row, ()), name)
         return hits
+
+
+def _checked(features: FeatureMatrix, score: Floats) -> tuple[FeatureMatrix, Floats, Bools]:
+    """Scores outside of 0 to 1 become NaN and raise a flag: nothing downstream takes them for a number.
+
+    The flag is put on a copy: challengers in another thread share the matrix.
+    """
+    invalid = ~((score >= 0.0) & (score <= 1.0))
+    if invalid.any():
+        score = np.where(invalid, np.nan, score)
+        features = replace(features, flags={**features.flags, SCORE_INVALID: invalid})
+    return features, score, invalid
 
 
 def _apply_rules(decision: NDArray[np.int8], outcome: RuleOutcome) -> None:

@@ -104,7 +104,7 @@ class AlertEncoder:
                     if primary is None
                     else f"{reader.primary}:{primary}",
                     decision=_DECISIONS[snapshot.decision[place]],
-                    score=snapshot.score[place],
+                    score=_number(snapshot.score[place]),
                     threshold=_number(snapshot.threshold[place]),
                     severity=_SEVERITIES[snapshot.severity[place]],
                     reasons=tuple(map(ranked_reason, decisions.reasons.get(row, ()))),

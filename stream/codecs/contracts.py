@@ -79,7 +79,10 @@ class Decision(Struct, frozen=True, kw_only=True, gc=False):
     ]
     case_key: Annotated[str, Meta(description="Groups the alerts of one case: primary entity and its key.")]
     decision: DecisionWord
-    score: Annotated[float, Meta(description="Probability of the bad outcome, 0 to 1.")]
+    score: Annotated[
+        float | None,
+        Meta(description="Probability of the bad outcome, 0 to 1; null with the flag `score_invalid`."),
+    ]
     threshold: Annotated[
         float | None, Meta(description="The score from which this event would have been reviewed.")
     ]
@@ -93,7 +96,8 @@ class Decision(Struct, frozen=True, kw_only=True, gc=False):
         dict[str, float | str | None], Meta(description="Every feature as the model saw it; null is missing.")
     ]
     flags: Annotated[
-        tuple[str, ...], Meta(description="What was missing or stale, such as `profile_missing:applicant`.")
+        tuple[str, ...],
+        Meta(description="What was missing, stale or invalid: `profile_missing:applicant`, `score_invalid`."),
     ]
     duplicate: Annotated[bool, Meta(description="The primary entity has already seen this event id.")]
     late: Annotated[bool, Meta(description="A newer event of the entity came first.")]

@@ -89,12 +89,13 @@ def predictions(decisions: Decisions) -> tuple[Prediction, ...]:
     )
     return tuple(
         Prediction(
-            score=score,
+            score=score if math.isfinite(score) else None,
             threshold=threshold if math.isfinite(threshold) else None,
             decision=_DECISIONS[decision],
             severity=_SEVERITIES[severity],
             reasons=tuple(map(ranked_reason, decisions.reasons.get(row, ()))),
             rules=tuple(decisions.rules_hit.get(row, ())),
+            flags=tuple(name for name, raised in decisions.features.flags.items() if raised[row]),
         )
         for row, (score, threshold, decision, severity) in enumerate(columns)
     )

@@ -12,6 +12,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from features.core.errors import ConfigurationError
+from models.decision.decisions import Decisions
 from stream.kafka.readers.decision_log import DecisionLog
 from stream.project import build
 from stream.scoring.scorer import Scorer
@@ -71,7 +72,12 @@ def make_app(config: Config, settings: ApiSettings, *, insecure: bool) -> FastAP
         swapper = Swapper(build.make_watched(config, plan, config.models.routes), scorer)
         swapper.start(config.models.poll_ms)
         stack.callback(swapper.stop)
-        models = ServedModels(scorer.routes)
+        models, metrics = ServedModels(scorer.routes), Metrics()
+
+        def count_invalid(decisions: Decisions) -> None:
+            source = decisions.features.batch.source.name
+            metrics.scores_invalid.labels(source, decisions.mode).inc(decisions.invalid_scores)
+
         between = _between(swapper, scorer, models)
         decoders = {one.source.name: one for one in build.make_decoders(config, plan).values()}
         events = EventScorer(
@@ -81,6 +87,7 @@ def make_app(config: Config, settings: ApiSettings, *, insecure: bool) -> FastAP
             max_age_ms=config.worker.foreign_max_age_ms,
             shared=not config.redis.url.startswith("memory://"),
             between=between,
+            count_invalid=count_invalid,
         )
         log = None
         if config.topics.decisions:
@@ -90,7 +97,7 @@ def make_app(config: Config, settings: ApiSettings, *, insecure: bool) -> FastAP
             stack.callback(log.close)
             log.start()
         lane, delay = Lane(), settings.batch_delay_ms / 1000
-        rows = RowScorer(scorer, models, between)
+        rows = RowScorer(scorer, models, between, count_invalid)
         service = Service(
             scorer=scorer,
             models=models,
@@ -99,7 +106,7 @@ def make_app(config: Config, settings: ApiSettings, *, insecure: bool) -> FastAP
             event_batcher=Batcher(events.score, lane, max_batch=settings.max_batch, delay=delay),
             row_batcher=Batcher(rows.score, lane, max_batch=settings.max_batch, delay=delay, short=is_short),
             decisions=log,
-            metrics=Metrics(),
+            metrics=metrics,
             between=between,
             look=swapper.look,
         )

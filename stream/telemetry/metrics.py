@@ -44,6 +44,9 @@ class Metrics:
         self.decisions = self._counter("decisions", "Decisions made.", "source", "mode", "decision")
         self.alerts = self._counter("alerts", "Alerts published.", "source", "severity")
         self.suppressed = self._counter("alerts_suppressed", "Alerts that the policy held back.", "source")
+        self.scores_invalid = self._counter(
+            "scores_invalid", "Events without a valid score, sent to review.", "source", "mode"
+        )
         self.commit_seconds = self._histogram("commit_seconds", "From scored to committed.", _LATENCY)
         self.latency_seconds = self._histogram(
             "latency_seconds", "From Kafka timestamp to decision.", _LATENCY, "source"

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from features.core.batch import FeatureMatrix, Floats
 from models.core.base import Model, ModelInputs
 from models.core.inputs import from_rows
-from models.decision.decisions import Reason
+from models.decision.decisions import SCORE_INVALID, Reason
 from models.decision.reasons.catalogue import Catalogue
 
 COMBINATION = "combination"
@@ -29,6 +29,9 @@ COMBINATION_REASON = Reason(
     baseline=None,
     contribution=0.0,
     text="the values together, none of them alone",
+)
+SCORE_INVALID_REASON = replace(
+    COMBINATION_REASON, code=SCORE_INVALID, text="the model gave no valid score for these values"
 )
 _ROWS_A_CALL = 16_384
 
@@ -98,7 +101,7 @@ def rank(explained: Explained, row: int, catalogue: Catalogue, limits: Limits) -
     order = [
         feature
         for feature in np.argsort(-contribution, kind="stable").tolist()
-        if contribution[feature] > 0.0
+        if 0.0 < contribution[feature] < np.inf
         and contribution[feature] >= limits.least
         and explained.names[feature] not in limits.forbidden
     ]

@@ -41,7 +41,7 @@ class AlertLines:
         latest = list(self._watch.latest)
         for alert in latest[max(0, len(latest) - (read - self._printed)) :]:
             who, reasons = _who(alert), "; ".join(reason.text for reason in alert.reasons[:3])
-            line = f"{alert.event_time[:19]}  {who}  {alert.exposure or 0:,.2f}  {alert.score:.3f}"
+            line = f"{alert.event_time[:19]}  {who}  {alert.exposure or 0:,.2f}  {_score(alert)}"
             console.print(
                 f"{line}  {alert.decision}  {reasons}", soft_wrap=True, markup=False, highlight=False
             )
@@ -65,7 +65,7 @@ def alert_table(alerts: list[Seen]) -> Table:
             alert.event_time[5:19].replace("T", " "),
             _who(alert),
             f"{alert.exposure or 0:,.2f}",
-            f"{alert.score:.3f}",
+            _score(alert),
             Text(alert.decision, style=COLOURS.get(alert.decision, "")),
             "; ".join(reason.text for reason in alert.reasons[:3]),
         )
@@ -107,3 +107,7 @@ def _quality(hits: Hits) -> str:
 
 def _share(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
+
+
+def _score(alert: Seen) -> str:
+    return "no score" if alert.score is None else f"{alert.score:.3f}"

@@ -49,7 +49,7 @@ class Seen(msgspec.Struct):
     event_time: str
     entity_keys: dict[str, str | None]
     decision: str
-    score: float
+    score: float | None
     severity: str
     alert: bool
     exposure: float | None

@@ -60,6 +60,7 @@ class Progress:
 
     def _count_decisions(self, source: str, decisions: Decisions) -> None:
         metrics = self.metrics
+        metrics.scores_invalid.labels(source, decisions.mode).inc(decisions.invalid_scores)
         for word, count in zip(DECISIONS, np.bincount(decisions.decision, minlength=3).tolist(), strict=True):
             metrics.decisions.labels(source, decisions.mode, word).inc(count)
         for number in decisions.severity[decisions.alert].tolist():

@@ -38,14 +38,15 @@ class PredictRequest(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Prediction(Struct, frozen=True):
-    """Score and decision of one row."""
+    """Score and decision of one row. `score` is null where `flags` hold `score_invalid`: the row is reviewed."""
 
-    score: float
+    score: float | None
     threshold: float | None
     decision: DecisionWord
     severity: SeverityWord
     reasons: tuple[RankedReason, ...]
     rules: tuple[str, ...]
+    flags: tuple[str, ...] = ()
 
 
 class PredictResponse(Struct, frozen=True):

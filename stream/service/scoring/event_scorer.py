@@ -14,6 +14,7 @@ from features.definitions.plan import Reader
 from features.definitions.profile_names import profile_fields
 from features.definitions.spec import Source
 from features.store.base import Store
+from models.decision.decisions import Decisions
 from stream.codecs.alerts import AlertEncoder
 from stream.codecs.json import Decoder
 from stream.codecs.messages import RawBatch
@@ -37,7 +38,9 @@ class EventScorer:
         max_age_ms: int,
         shared: bool,
         between: Callable[[], None],
+        count_invalid: Callable[[Decisions], None],
     ) -> None:
+        self._count_invalid = count_invalid
         self._scorer = scorer
         self._decoders = decoders
         self._between = between
@@ -111,6 +114,7 @@ class EventScorer:
             for matrix in matrices.values():
                 self._reader.flag(prepared, matrix, read)
             for made in self._scorer.decide(matrices.values(), remember=False):
+                self._count_invalid(made)
                 rows = rows_of[made.features.batch.source.name]
                 for row, record in zip(rows, self._encoder.decisions(made), strict=True):
                     answers[row] = record.value or b""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from models.core.base import Model
+from models.decision.decisions import Decisions
 from stream.scoring.scorer import Scorer
 from stream.service.scoring.bodies import FeatureValue, Prediction
 from stream.service.scoring.rows import matrix_from_rows
@@ -27,7 +28,14 @@ class AskedRows:
 class RowScorer:
     """Not thread-safe: runs in the service's lane. `between` takes up promotions before each batch."""
 
-    def __init__(self, scorer: Scorer, models: ServedModels, between: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        scorer: Scorer,
+        models: ServedModels,
+        between: Callable[[], None],
+        count_invalid: Callable[[Decisions], None],
+    ) -> None:
+        self._count_invalid = count_invalid
         self._scorer = scorer
         self._models = models
         self._between = between
@@ -57,6 +65,7 @@ class RowScorer:
         source = self._scorer.plan.sources[self._models.source_of(model)]
         matrix = matrix_from_rows(source, model.signature, rows, time.time_ns() // 1000)
         decided = self._scorer.policy.decide(matrix, model.score(matrix), model, "live", remember=False)
+        self._count_invalid(decided)
         return predictions(decided)
 
 

@@ -153,7 +153,8 @@ class Tally:
             self.counts[decision] += number
         self._released(frame)
         self._days(frame, alert, bad)
-        self.ranking.add(score, label, money)
+        scored = ~np.isnan(score)
+        self.ranking.add(score[scored], label[scored], money[scored])
         self.histogram += np.histogram(score, BINS, (0.0, 1.0))[0]
         self.histogram_bad += np.histogram(score[bad], BINS, (0.0, 1.0))[0]
         known = frame.filter(pl.Series(bad | good))
