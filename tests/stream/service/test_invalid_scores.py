@@ -6,6 +6,7 @@ import numpy as np
 
 from features.engine.engine import FeatureEngine
 from models.bundles.bundle import LoadedModel
+from models.decision.decisions import Decisions
 from models.decision.policy import load_policy
 from stream.kafka.worker.progress import Progress
 from stream.scoring.scorer import Scorer
@@ -32,9 +33,11 @@ def scorer(folder):
 
 def test_rows_over_http(tmp_path):
     scored, model = scorer(tmp_path)
-    counted = []
+    counted: list[Decisions] = []
     rows = RowScorer(scored, ServedModels(scored.routes), lambda: None, counted.append)
-    ((prediction,),) = rows.score([AskedRows(model, [{"amount": 1.0, "n": 2.0, "ratio": 0.1}])])
+    (answer,) = rows.score([AskedRows(model, [{"amount": 1.0, "n": 2.0, "ratio": 0.1}])])
+    assert not isinstance(answer, Exception)
+    (prediction,) = answer
     assert (prediction.score, prediction.decision, prediction.flags) == (None, "review", ("score_invalid",))
     assert [decisions.invalid_scores for decisions in counted] == [1]
 
