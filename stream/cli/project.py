@@ -28,12 +28,15 @@ def init(
 
     It works as it is, deciding by the rules of policy.toml, and is yours to change: see docs/guides/own-events.md.
     With `--from` the definitions are a first draft that fits your events: fields and types, id, time and its format,
-    keys and amount are guessed. Look at every line of definitions.py before you trust it.
+    keys and amount are guessed. What the sample leaves open is listed, here and in definitions.py: check it there.
     """
     from stream.project.scaffold.project import make_project
 
-    for file in make_project(directory, sample):
+    project = make_project(directory, sample)
+    for file in project.files:
         echo(f"made   {escaped(file)}")
+    for check in project.checks:
+        echo(f"check  {escaped(check)}")
     echo(f"""
 next   cd {escaped(directory)}
        riskstream doctor --create-topics 4     what is missing, and how to mend it
@@ -85,13 +88,15 @@ def emit(
     """Check events against a source's definition and send them to its topic, keyed as it says.
 
     Good for a first look and for tests: the systems that own events send them with their own Kafka clients.
-    Events that would be dead-lettered are shown with their reason and not sent. Ends with 1 when there were any.
+    Events that would be dead-lettered are not sent; each cause is shown with its first line and how often it came.
+    Ends with 1 when there were any.
     """
     from stream.project.emit import emit_file
 
     done = emit_file(config, file, source, send=not check)
-    for line, reason in done.rejected:
-        echo(f"{escaped(file)}:{line} {escaped(reason)}", err=True)
+    for cause in done.causes():
+        more = f" (and {cause.count - 1} more like it)" if cause.count > 1 else ""
+        echo(f"{escaped(file)}:{cause.line} {escaped(cause.reason)}{more}", err=True)
     echo(f"{done.good} {'well' if check else f'sent to {done.topic}'}, {len(done.rejected)} rejected")
     if done.rejected:
         raise typer.Exit(1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,9 +17,19 @@ from features.definitions.plan import Plan
 from features.definitions.spec import Source
 from features.engine.key_texts import key_texts
 from stream.codecs.messages import RawBatch
+from stream.codecs.shape import EXACT
 from stream.kafka.client.sender import Sender
 from stream.project import build
 from stream.settings.config import load
+
+
+@dataclass(frozen=True)
+class Cause:
+    """What is wrong with some events: the first one's line and reason, and how many there are."""
+
+    line: int
+    reason: str
+    count: int
 
 
 @dataclass
@@ -28,6 +40,16 @@ class Emitted:
     good: int = 0
     rejected: list[tuple[int, str]] = field(default_factory=list)
 
+    def causes(self) -> list[Cause]:
+        """Rejected events by cause, the most frequent first."""
+        first: dict[str, tuple[int, str]] = {}
+        counts: Counter[str] = Counter()
+        for line, reason in self.rejected:
+            wanted = reason.partition(", got ")[0]
+            first.setdefault(wanted, (line, reason))
+            counts[wanted] += 1
+        return [Cause(*first[wanted], count) for wanted, count in counts.most_common()]
+
 
 def emit_file(config_file: Path, file: Path, source: str | None, *, send: bool) -> Emitted:
     """Check the lines of a file and send the good ones in order, where `send` says so."""
@@ -35,26 +57,47 @@ def emit_file(config_file: Path, file: Path, source: str | None, *, send: bool) 
     plan = build.make_plan(config)
     chosen = _chosen(plan, source)
     events = _events(file)
-    decoder = build.make_decoders(config, plan)[chosen.topic]
-    now = now_ms()
-    size = len(events)
-    # The key is what this sends, so it is not yet there to be checked.
-    raw = RawBatch(
-        chosen.topic,
-        [0] * size,
-        list(range(size)),
-        [now] * size,
-        [b""] * size,
-        [*events.values()],
-        [None] * size,
-    )
-    batch, letters = decoder.decode(raw)
+    raw = _raw(chosen, list(events.values()))
+    batch, letters = build.make_decoders(config, plan)[chosen.topic].decode(raw)
     numbers = list(events)
-    done = Emitted(chosen.topic, len(batch))
+    done = Emitted(chosen.topic)
     done.rejected = [(numbers[letter.offset], f"{letter.path}: {letter.reason}") for letter in letters]
-    if send and len(batch):
-        Sender(config.kafka).send(chosen.topic, _messages(chosen, batch, raw))
+    rows = []
+    for row, offset in enumerate(np.asarray(batch.offset).tolist()):
+        if lost := _lost_digits(chosen, raw.values[offset]):
+            done.rejected.append((numbers[offset], lost))
+        else:
+            rows.append(row)
+    done.rejected.sort()
+    done.good = len(rows)
+    if send and rows:
+        whole = batch.take(np.array(rows, dtype=np.int64))
+        Sender(config.kafka).send(chosen.topic, _messages(chosen, whole, raw))
     return done
+
+
+def _raw(source: Source, values: list[bytes]) -> RawBatch:
+    """The events as messages of a partition; the key is what this sends, so it is not yet there to be checked."""
+    size = len(values)
+    offsets = list(range(size))
+    return RawBatch(
+        source.topic, [0] * size, offsets, [now_ms()] * size, [b""] * size, [*values], [None] * size
+    )
+
+
+def _lost_digits(source: Source, value: bytes | None) -> str:
+    """What is wrong with an event whose whole numbers have more digits than a float64 column holds."""
+    event = json.loads(value or b"{}")
+    for declared in source.fields:
+        if declared.dtype != "float64":
+            continue
+        path = declared.alias or declared.name
+        number = event
+        for step in path.split("."):
+            number = number.get(step) if isinstance(number, dict) else None
+        if isinstance(number, int) and abs(number) > EXACT and int(float(number)) != number:
+            return f"$.{path}: expected at most 2**53 where a number is whole, got {number}: digits would be lost"
+    return ""
 
 
 def _messages(source: Source, batch: SourceBatch, raw: RawBatch) -> list[tuple[bytes | None, bytes]]:

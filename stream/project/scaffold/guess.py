@@ -1,76 +1,34 @@
-"""Guesses what a project's events are from a sample of them: a first draft of definitions, to be looked at."""
+"""Guesses what a project's events are from a sample of them, and says how sure it is: a first draft, to be checked."""
 
 from __future__ import annotations
 
-import json
 import re
-import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from features.core.errors import ConfigurationError
-from features.core.files import lines, read_text
-from features.core.times import BAD, TimeFormat
-from features.definitions.spec import FieldType
-from stream.codecs.shape import EXACT
+from stream.project.scaffold.sample import JsonMember, members_of, read_sample
 
-MOST_LINES = 20_000
 _MOST_ENTITIES = 4
-_TIME = re.compile(r"time|date|stamp|when|created|occurred|(\b|_)(at|ts)$|quand|zeit|heure", re.IGNORECASE)
+_FEW = 100
 _ID = re.compile(r"id$|uuid|ref|numb|nr$|no$|key$|^tx$|^trx$", re.IGNORECASE)
-_OWNER = re.compile(r"card|pan|acc|iban|cust|client|user|member|holder|applicant|konto|compte", re.IGNORECASE)
+_OWNER = re.compile(
+    r"card|(?<![a-z])pan|acc|iban|cc_?num|cust|client|user|member|holder|applicant|konto|compte",
+    re.IGNORECASE,
+)
 _PARTNER = re.compile(
     r"merch|shop|store|terminal|device|branch|mid$|payee|benef|counter|agent|ip$|mail|phone", re.IGNORECASE
 )
 _MONEY = re.compile(r"amount|amt|sum|total|price|value|loan|betrag|montant|importe", re.IGNORECASE)
-_UNREADABLE = re.compile(r"[.\"\\\x00-\x1f]")
-_UNITS = (("s", 1.0), ("ms", 1e3), ("us", 1e6), ("ns", 1e9))
-_TEXTS = ("iso8601", "%d/%m/%Y %H:%M:%S", "%m/%d/%Y %H:%M:%S", "%d.%m.%Y %H:%M:%S", "%Y/%m/%d %H:%M:%S")
-
-
-@dataclass
-class JsonMember:
-    """One member of the events; `path` is where it stands in nested objects."""
-
-    path: str
-    values: list[Any] = field(default_factory=list)
-    name: str = ""
-
-    @property
-    def distinct(self) -> int:
-        """How many different values were seen."""
-        return len(set(self.values))
-
-    @property
-    def dtype(self) -> FieldType | None:
-        """The field type that holds all values seen; None when none does."""
-        kinds = {type(value) for value in self.values}
-        if kinds == {bool}:
-            return "bool"
-        if kinds == {str}:
-            return "string"
-        if kinds == {int} and all(abs(value) <= EXACT for value in self.values):
-            return "int64"
-        return "float64" if kinds <= {int, float} else None
-
-    def time_format(self) -> str | None:
-        """How these values say a time, or None."""
-        sample = self.values[:500]
-        if self.dtype == "string":
-            fits = (name for name in _TEXTS if BAD not in TimeFormat(name).convert(sample))
-            return next(fits, None)
-        if self.dtype in ("int64", "float64") and _TIME.search(self.path):
-            for name, scale in _UNITS:
-                if all(9e8 * scale < value < 4.2e9 * scale for value in sample):
-                    return name
-        return None
+_OFFSET = re.compile(r"(?:Z|[+-]\d\d:?\d\d)$", re.IGNORECASE)
+_BY_HAND = "write definitions.py by hand: docs/guides/own-events.md"
 
 
 @dataclass(frozen=True)
 class Guess:
-    """What the events seem to be."""
+    """What the events seem to be; `checks` lists what the sample leaves open, in words."""
 
     members: list[JsonMember]
     optional: frozenset[str]
@@ -80,109 +38,135 @@ class Guess:
     owner: JsonMember
     partners: list[JsonMember]
     money: JsonMember | None
+    label: JsonMember | None
     first: dict[str, Any]
+    checks: tuple[str, ...]
+
+    @property
+    def identifiers(self) -> list[JsonMember]:
+        """Members that name something: read as texts where they are long numbers."""
+        return [self.event_id, self.owner, *self.partners]
 
 
 def guess(file: Path) -> Guess:
-    """Look at the events of a file; ConfigurationError says what could not be found."""
-    events = list(_events(file))
-    members = _members(events)
-    full = [one for one in members if len(one.values) == len(events)]
-    times = [(one, text) for one in full if (text := one.time_format()) is not None]
+    """Look at the events of a file; ConfigurationError names what no member looks like."""
+    events = read_sample(file)
+    members = members_of(events)
+    full = [member for member in members if len(member.values) == len(events)]
+    event_time = _event_time(full, file)
+    label = next((member for member in full if member.is_label), None)
+    keys = _keys(full, event_time)
+    event_id = _event_id(keys, len(events), file)
+    owner, partners = _owners([member for member in keys if member is not event_id], event_id)
+    identifiers = [event_id, owner, *partners]
+    lossy = [member for member in _without(members, *identifiers) if member.loses_digits]
+    usable = [member for member in _without(members, label, *lossy) if member.dtype is not None]
+    result = Guess(
+        members=usable,
+        optional=frozenset(member.path for member in members if len(member.values) < len(events)),
+        event_id=event_id,
+        event_time=event_time,
+        time_format=event_time.time_formats()[0],
+        owner=owner,
+        partners=partners,
+        money=_money(_without(full, event_time, label, *identifiers)),
+        label=label,
+        first=events[0],
+        checks=(),
+    )
+    return _with_checks(result, members, len(events))
+
+
+def _without(members: list[JsonMember], *others: JsonMember | None) -> list[JsonMember]:
+    return [member for member in members if not any(member is other for other in others)]
+
+
+def _event_time(full: list[JsonMember], file: Path) -> JsonMember:
+    times = [member for member in full if member.time_formats()]
     if not times:
         raise ConfigurationError(f"{file}: no field of every event looks like a time; {_BY_HAND}")
-    event_time, time_format = max(times, key=lambda one: (bool(_TIME.search(one[0].path)), one[0].distinct))
-    keys = [one for one in full if one.dtype in ("string", "int64") and one is not event_time]
-    ids = [one for one in keys if one.distinct == len(events)]
+    return max(times, key=lambda member: (member.sounds_like_a_time, member.distinct))
+
+
+def _keys(full: list[JsonMember], event_time: JsonMember) -> list[JsonMember]:
+    """Members that may name something: texts and whole numbers, no times, no amounts, no verdicts."""
+    return [
+        member
+        for member in full
+        if (member.dtype in ("string", "int64"))
+        and member is not event_time
+        and not (member.time_formats() or member.is_money_text or member.is_label)
+    ]
+
+
+def _event_id(keys: list[JsonMember], count: int, file: Path) -> JsonMember:
+    ids = [member for member in keys if member.distinct == count]
     if not ids:
         raise ConfigurationError(
-            f"{file}: no field is another one in every event, as an id would be; {_BY_HAND}"
+            f"{file}: no field has a value of its own in every event, as an id would; {_BY_HAND}"
         )
-    event_id = max(ids, key=lambda one: (bool(_ID.search(one.path)), not _OWNER.search(one.path)))
-    others = [one for one in keys if one is not event_id and not any(one is time for time, _ in times)]
-    owner = max(others, key=lambda one: (bool(_OWNER.search(one.path)), one.distinct), default=event_id)
+
+    def likely(member: JsonMember) -> tuple[bool, ...]:
+        named, owns = bool(_ID.search(member.path)), bool(_OWNER.search(member.path))
+        return named and not member.is_prose, not owns, not member.is_prose, member.is_long_number
+
+    return max(ids, key=likely)
+
+
+def _owners(keys: list[JsonMember], event_id: JsonMember) -> tuple[JsonMember, list[JsonMember]]:
+    """Whom the events belong to, and whom else they name."""
+
+    def likely(member: JsonMember) -> tuple[bool, bool, int]:
+        return bool(_OWNER.search(member.path)), not member.is_prose, member.distinct
+
+    owner = max(keys, key=likely, default=event_id)
     partners = [
-        one for one in others if one is not owner and (_PARTNER.search(one.path) or _OWNER.search(one.path))
+        member
+        for member in keys
+        if member is not owner and (_PARTNER.search(member.path) or _OWNER.search(member.path))
     ]
+    return owner, partners[: _MOST_ENTITIES - 1]
+
+
+def _money(others: list[JsonMember]) -> JsonMember | None:
     numbers = [
-        one for one in full if one.dtype in ("int64", "float64") and one not in (event_time, event_id, owner)
+        member for member in others if member.dtype in ("int64", "float64") and not member.time_formats()
     ]
-    money = [one for one in numbers if _MONEY.search(one.path)] or [
-        one for one in numbers if one.dtype == "float64"
-    ]
-    optional = frozenset(one.path for one in members if len(one.values) < len(events))
-    return Guess(
-        members,
-        optional,
-        event_id,
-        event_time,
-        time_format,
-        owner,
-        partners[: _MOST_ENTITIES - 1],
-        money[0] if money else None,
-        events[0],
-    )
+    named = [member for member in numbers if _MONEY.search(member.path)]
+    decimals = [member for member in numbers if member.dtype == "float64"]
+    return next(iter([*named, *decimals]), None)
 
 
-_BY_HAND = "write definitions.py by hand: docs/guides/own-events.md"
+def _with_checks(result: Guess, members: list[JsonMember], count: int) -> Guess:
+    return replace(result, checks=tuple(_checks(result, members, count)))
 
 
-def _events(file: Path) -> Iterator[dict[str, Any]]:
-    empty = True
-    for number, line in enumerate(lines(read_text(file))[:MOST_LINES], 1):
-        if not line.strip():
-            continue
-        try:
-            event = json.loads(line)
-        except ValueError as error:
-            raise ConfigurationError(f"{file}:{number}: not JSON: {error}; one event a line") from None
-        except RecursionError:
-            raise ConfigurationError(f"{file}:{number}: nested too deeply for an event") from None
-        if not isinstance(event, dict):
-            raise ConfigurationError(f"{file}:{number}: expected an object; one event a line")
-        empty = False
-        yield event
-    if empty:
-        raise ConfigurationError(f"{file}: holds no events; one JSON object a line")
-
-
-def _members(events: list[dict[str, Any]]) -> list[JsonMember]:
-    """All members that a field can hold, named."""
-    found: dict[str, JsonMember] = {}
-    for event in events:
-        for path, value in _leaves(event, ""):
-            found.setdefault(path, JsonMember(path)).values.append(value)
-    # What is an object here and something else there fits no field, and neither does what is inside.
-    mixed = tuple(
-        f"{path}."
-        for path, one in found.items()
-        if {type(value) is dict for value in one.values} == {True, False}
-    )
-    members = [
-        one for path, one in found.items() if one.dtype is not None and not (mixed and path.startswith(mixed))
-    ]
-    taken: set[str] = set()
-    for one in members:
-        parts = [_plain(part) for part in one.path.split(".")]
-        names = ["_".join(parts[-size:]) for size in range(1, len(parts) + 1)]
-        free = (name for name in [*names, *(f"{names[-1]}_{n}" for n in range(2, 99))] if name not in taken)
-        one.name = next(free)
-        taken.add(one.name)
-    return members
-
-
-def _plain(part: str) -> str:
-    """A name of a-z, A-Z, 0-9 and _ as close as it gets."""
-    ascii_only = unicodedata.normalize("NFKD", part).encode("ascii", "ignore").decode()
-    plain = re.sub(r"\W+", "_", ascii_only).strip("_") or "field"
-    return f"n{plain}" if plain[0].isdigit() else plain
-
-
-def _leaves(value: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-    for name, inner in value.items():
-        # A dot in a name cannot be told from a step into an object, and quotes no decoder takes.
-        if not name or _UNREADABLE.search(name) or inner is None:
-            continue
-        yield f"{prefix}{name}", inner
-        if isinstance(inner, dict):
-            yield from _leaves(inner, f"{prefix}{name}.")
+def _checks(result: Guess, members: list[JsonMember], count: int) -> Iterator[str]:
+    """What a person must look at, in the order of the draft."""
+    if count < _FEW:
+        yield f"only {count} events were seen; a few hundred tell more"
+    id_sure = "" if _ID.search(result.event_id.path) else ", by its values alone: its name does not say so"
+    yield f"`{result.event_id.name}` is taken for the event's id{id_sure}"
+    formats = result.event_time.time_formats()
+    if len(formats) > 1 and formats[0].startswith("%"):
+        yield f"day and month of `{result.event_time.name}` can be read either way: {' or '.join(formats)}"
+    if not _OFFSET.search(str(result.event_time.values[0])) and result.event_time.dtype == "string":
+        yield f"times of `{result.event_time.name}` name no offset: they are read as UTC"
+    owner_sure = "" if _OWNER.search(result.owner.path) else ", for want of a better one"
+    yield f"`{result.owner.name}` is taken for the key of your topic{owner_sure}"
+    for member in result.identifiers:
+        if member.is_long_number:
+            yield f"`{member.name}` holds numbers of 13 digits or more: read as texts, so that no digit is lost"
+    if result.money is None:
+        yield "no field looks like an amount; set `amount` where there is one"
+    elif not _MONEY.search(result.money.path):
+        yield f"`{result.money.name}` is taken for the amount: the only kind of number left"
+    for member in members:
+        if member.is_money_text:
+            shown = repr(str(member.values[0])[:20])
+            yield f"`{member.name}` holds amounts as texts ({shown}): send numbers, then set `amount`"
+        used = any(member is other for other in result.members)
+        if member.loses_digits and not used:
+            yield f"`{member.name}` is left out: its numbers have more digits than a float64 holds; send texts"
+    if result.label is not None:
+        yield f"`{result.label.name}` is a verdict that is known later: left out; see the proposed label source"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
@@ -14,13 +15,22 @@ from stream.project.scaffold.guess import guess
 _FILES = ("definitions.py", "riskstream.toml", "policy.toml", "event.json")
 
 
-def make_project(directory: Path, sample: Path | None = None) -> list[Path]:
+@dataclass(frozen=True)
+class NewProject:
+    """Files that were written, and what a person should check in them."""
+
+    files: list[Path]
+    checks: tuple[str, ...]
+
+
+def make_project(directory: Path, sample: Path | None = None) -> NewProject:
     """Write the files of a new project, fitting a sample of events where one is given; overwrites nothing."""
     name = re.sub(r"[^a-z0-9]+", "-", directory.resolve().name.lower()).strip("-") or "riskstream"
     existing = [file for file in _FILES if (directory / file).exists()]
     if existing:
         raise ConfigurationError(f"{directory / existing[0]} exists already; name an empty directory")
-    drafted = {} if sample is None else draft.files(guess(sample))
+    guessed = None if sample is None else guess(sample)
+    drafted = {} if guessed is None else draft.files(guessed)
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -35,4 +45,4 @@ def make_project(directory: Path, sample: Path | None = None) -> list[Path]:
             text.replace("@NAME@", name).replace("@NOW@", now).replace("@SOURCE@", source), "utf-8"
         )
         written.append(target)
-    return written
+    return NewProject(written, () if guessed is None else guessed.checks)
