@@ -19,7 +19,7 @@ import numpy as np
 from features.core.batch import FeatureMatrix, Floats
 from features.definitions.compile import compile_plan
 from features.definitions.plan import Plan
-from features.definitions.spec import Aggregation, Definitions, Entity, FeatureView, Field, LabelOf, Source
+from features.definitions.spec import Aggregation, Definitions, Entity, FeatureView, LabelOf
 from features.engine.engine import FeatureEngine
 from features.offline.order import arrange
 from models.core.base import ModelInputs, ModelVersion, Signature
@@ -30,6 +30,7 @@ from stream.codecs.messages import RawBatch, RawMessage
 from stream.scoring.scorer import Scorer
 from tests.chaos.produced import Produced
 from tests.chaos.stamps import Shared
+from tests.definitions import CARD, make_source
 
 PARTITIONS = 4
 SHARDS = 8
@@ -47,39 +48,36 @@ def definitions(prefix: str = "") -> Definitions:
     both = (Aggregation(function="count"), Aggregation(function="sum", column="amount"))
     return Definitions(
         sources=(
-            Source(
-                name="tx",
+            make_source(
+                "tx",
+                {
+                    "id": "string",
+                    "at": "timestamp",
+                    "card": "string",
+                    "merchant": "string",
+                    "amount": "float64",
+                },
                 topic=f"{prefix}tx",
-                event_id="id",
-                event_time="at",
                 key="card",
                 amount="amount",
-                fields=(
-                    Field(name="id", dtype="string"),
-                    Field(name="at", dtype="timestamp"),
-                    Field(name="card", dtype="string"),
-                    Field(name="merchant", dtype="string"),
-                    Field(name="amount", dtype="float64"),
-                ),
             ),
-            Source(
-                name="labels",
+            make_source(
+                "labels",
+                {
+                    "label_id": "string",
+                    "id": "string",
+                    "at": "timestamp",
+                    "known": "timestamp",
+                    "card": "string",
+                    "fraud": "bool",
+                },
                 topic=f"{prefix}labels",
-                event_id="label_id",
                 event_time="known",
                 key="card",
                 labels=LabelOf(event_id="id", value="fraud", event_time="at"),
-                fields=(
-                    Field(name="label_id", dtype="string"),
-                    Field(name="id", dtype="string"),
-                    Field(name="at", dtype="timestamp"),
-                    Field(name="known", dtype="timestamp"),
-                    Field(name="card", dtype="string"),
-                    Field(name="fraud", dtype="bool"),
-                ),
             ),
         ),
-        entities=(Entity(name="card", keys=("card",)), Entity(name="merchant", keys=("merchant",))),
+        entities=(CARD, Entity(name="merchant", keys=("merchant",))),
         views=(
             FeatureView(name="spend", source="tx", entity="card", aggregations=card, windows=("1h", "6h")),
             FeatureView(name="sales", source="tx", entity="merchant", aggregations=both, windows=("1h",)),

@@ -20,6 +20,7 @@ from features.definitions.spec import (
     Profile,
     Source,
 )
+from tests.definitions import CARD, make_source
 
 PAYMENTS = Source(
     name="payments",
@@ -36,22 +37,18 @@ PAYMENTS = Source(
         Field(name="declined", dtype="bool"),
     ),
 )
-FRAUDS = Source(
-    name="frauds",
-    topic="frauds",
-    event_id="id",
-    event_time="known",
+FRAUDS = make_source(
+    "frauds",
+    {
+        "id": "string",
+        "known": "timestamp",
+        "payment": "string",
+        "paid": "timestamp",
+        "card": "string",
+        "fraud": "bool",
+    },
     labels=LabelOf(event_id="payment", value="fraud", event_time="paid"),
-    fields=(
-        Field(name="id", dtype="string"),
-        Field(name="known", dtype="timestamp"),
-        Field(name="payment", dtype="string"),
-        Field(name="paid", dtype="timestamp"),
-        Field(name="card", dtype="string"),
-        Field(name="fraud", dtype="bool"),
-    ),
 )
-CARD = Entity(name="card", keys=("card",))
 SHOP = Entity(name="shop_entity", keys=("shop",))
 MEAN = Aggregation(function="mean", column="amount")
 SPEND = FeatureView(name="spend", source="payments", entity="card", windows=("1d",), aggregations=(MEAN,))

@@ -9,20 +9,14 @@ from features.core.batch import FeatureMatrix, SourceBatch
 from features.definitions.compile import compile_plan
 from features.definitions.derived import DerivedFeatures
 from features.definitions.plan import Plan
-from features.definitions.spec import Aggregation, Definitions, Derived, Entity, FeatureView, Field, Source
+from features.definitions.spec import Aggregation, Definitions, Derived, FeatureView
+from tests.definitions import CARD, make_source
 
-SOURCE = Source(
-    name="payments",
+SOURCE = make_source(
+    "payments",
+    {"id": "string", "at": "timestamp", "card": "string", "amount": "float64", "shop": "string"},
+    optional=("shop",),
     topic="p",
-    event_id="id",
-    event_time="at",
-    fields=(
-        Field(name="id", dtype="string"),
-        Field(name="at", dtype="timestamp"),
-        Field(name="card", dtype="string"),
-        Field(name="amount", dtype="float64"),
-        Field(name="shop", dtype="string", required=False),
-    ),
 )
 SPEND = FeatureView(
     name="spend",
@@ -41,7 +35,7 @@ def plan_of(*sql: tuple[str, str]) -> Plan:
     return compile_plan(
         Definitions(
             sources=(SOURCE,),
-            entities=(Entity(name="card", keys=("card",)),),
+            entities=(CARD,),
             views=(SPEND,),
             derived=derived,
         )

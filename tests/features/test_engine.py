@@ -9,23 +9,22 @@ import pytest
 
 from features.core.batch import MicroBatch, SourceBatch
 from features.definitions.compile import compile_plan
-from features.definitions.spec import Aggregation, Definitions, Entity, FeatureView, Field, Source
+from features.definitions.spec import Aggregation, Definitions, Entity, FeatureView
 from features.engine.engine import FeatureEngine
 from features.store.layout import stamp_of
+from tests.definitions import CARD, make_source
 
 SECOND = 1_000_000
 EPOCH = 1_700_000_000 * SECOND
-SOURCE = Source(
-    name="tx", topic="tx", event_id="id", event_time="ts", key="card",
-    fields=(
-        Field(name="id", dtype="string"), Field(name="ts", dtype="timestamp"), Field(name="card", dtype="string"),
-        Field(name="amount", dtype="float64"), Field(name="channel", dtype="string"),
-    ),
-)  # fmt: skip
+SOURCE = make_source(
+    "tx",
+    {"id": "string", "ts": "timestamp", "card": "string", "amount": "float64", "channel": "string"},
+    key="card",
+)
 PLAN = compile_plan(
     Definitions(
         sources=(SOURCE,),
-        entities=(Entity(name="card", keys=("card",)),),
+        entities=(CARD,),
         views=(
             FeatureView(
                 name="spend", source="tx", entity="card", windows=("1h", "1d", "7d", "30d"),

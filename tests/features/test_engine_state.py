@@ -12,34 +12,21 @@ from hypothesis import strategies as st
 from features.core.batch import MicroBatch, SourceBatch
 from features.core.errors import FatalError
 from features.definitions.compile import compile_plan
-from features.definitions.spec import Aggregation, Definitions, Entity, FeatureView, Field, Source
+from features.definitions.spec import Aggregation, Definitions, FeatureView
 from features.engine.engine import FeatureEngine
 from features.kernel import kernel as k
+from tests.definitions import SHOP, make_source
 
 SECOND = 1_000_000
 EPOCH = 1_700_000_000 * SECOND
-SOURCE = Source(
-    name="tx",
-    topic="tx",
-    event_id="id",
-    event_time="ts",
-    fields=(
-        Field(name="id", dtype="string"),
-        Field(name="ts", dtype="timestamp"),
-        Field(name="shop", dtype="string"),
-        Field(name="amount", dtype="float64"),
-        Field(name="device", dtype="string"),
-    ),
+SOURCE = make_source(
+    "tx", {"id": "string", "ts": "timestamp", "shop": "string", "amount": "float64", "device": "string"}
 )
 
 
 def engine(*aggregations: Aggregation, windows: tuple[str, ...] = ("1h", "7d")) -> FeatureEngine:
     view = FeatureView(name="v", source="tx", entity="shop", windows=windows, aggregations=aggregations)
-    return FeatureEngine(
-        compile_plan(
-            Definitions(sources=(SOURCE,), entities=(Entity(name="shop", keys=("shop",)),), views=(view,))
-        )
-    )
+    return FeatureEngine(compile_plan(Definitions(sources=(SOURCE,), entities=(SHOP,), views=(view,))))
 
 
 def batch(shops: list[str], seconds: list[int], *, first: int = 0, partition: int = 0) -> MicroBatch:

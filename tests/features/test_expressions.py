@@ -14,21 +14,20 @@ from features.definitions.expressions import (
     references,
     source_types,
 )
-from features.definitions.spec import Field, Source
+from tests.definitions import make_source
 
-SOURCE = Source(
-    name="payments",
+SOURCE = make_source(
+    "payments",
+    {
+        "id": "string",
+        "at": "timestamp",
+        "amount": "float64",
+        "items": "int64",
+        "shop": "string",
+        "declined": "bool",
+    },
+    optional=("amount", "items", "shop", "declined"),
     topic="p",
-    event_id="id",
-    event_time="at",
-    fields=(
-        Field(name="id", dtype="string"),
-        Field(name="at", dtype="timestamp"),
-        Field(name="amount", dtype="float64", required=False),
-        Field(name="items", dtype="int64", required=False),
-        Field(name="shop", dtype="string", required=False),
-        Field(name="declined", dtype="bool", required=False),
-    ),
 )
 TYPES = source_types(SOURCE)
 MONDAY_6H = 1_522_648_800_000_000  # 2018-04-02 06:00:00 UTC

@@ -18,52 +18,39 @@ from features.definitions.spec import (
     Aggregation,
     Definitions,
     Derived,
-    Entity,
     FeatureView,
     Field,
     LabelOf,
     Profile,
-    Source,
 )
 from features.offline.materialize import batches, materialize, run
 from features.profiles.joins import FrameProfiles
+from tests.definitions import CARD, SHOP, make_source
 
 START = datetime(2026, 1, 1)
-PAYMENTS = Source(
-    name="payments",
-    topic="payments",
-    event_id="id",
-    event_time="at",
+PAYMENTS = make_source(
+    "payments",
+    {"id": "int64", "at": "timestamp", "card": "string", "shop": "string", "amount": "float64", "ok": "bool"},
+    optional=("shop", "ok"),
     key="card",
     time_format="iso8601",
-    fields=(
-        Field(name="id", dtype="int64"),
-        Field(name="at", dtype="timestamp"),
-        Field(name="card", dtype="string"),
-        Field(name="shop", dtype="string", required=False),
-        Field(name="amount", dtype="float64"),
-        Field(name="ok", dtype="bool", required=False),
-    ),
 )
-FRAUDS = Source(
-    name="frauds",
-    topic="frauds",
-    event_id="id",
-    event_time="known",
+FRAUDS = make_source(
+    "frauds",
+    {
+        "id": "int64",
+        "known": "timestamp",
+        "payment": "int64",
+        "at": "timestamp",
+        "shop": "string",
+        "fraud": "bool",
+    },
     time_format="iso8601",
     labels=LabelOf(event_id="payment", value="fraud", event_time="at"),
-    fields=(
-        Field(name="id", dtype="int64"),
-        Field(name="known", dtype="timestamp"),
-        Field(name="payment", dtype="int64"),
-        Field(name="at", dtype="timestamp"),
-        Field(name="shop", dtype="string"),
-        Field(name="fraud", dtype="bool"),
-    ),
 )
 DEFINITIONS = Definitions(
     sources=(PAYMENTS, FRAUDS),
-    entities=(Entity(name="card", keys=("card",)), Entity(name="shop", keys=("shop",))),
+    entities=(CARD, SHOP),
     views=(
         FeatureView(
             name="spend",

@@ -18,41 +18,37 @@ from hypothesis import strategies as st
 
 from features.core.batch import Column, MicroBatch, SourceBatch
 from features.definitions.compile import compile_plan
-from features.definitions.spec import Aggregation, Definitions, Entity, FeatureView, Field, LabelOf, Source
+from features.definitions.spec import Aggregation, Definitions, Entity, FeatureView, LabelOf, Source
 from features.engine.engine import FeatureEngine
+from tests.definitions import CARD, SHOP, make_source
 from tests.reference import Condition, Event, Reference
 
 SECOND = 1_000_000
 EPOCH = 1_700_000_000 * SECOND
-TRANSACTIONS = Source(
-    name="tx",
-    topic="tx",
-    event_id="id",
-    event_time="ts",
+TRANSACTIONS = make_source(
+    "tx",
+    {
+        "id": "string",
+        "ts": "timestamp",
+        "card": "string",
+        "shop": "int64",
+        "amount": "float64",
+        "channel": "string",
+    },
+    optional=("shop", "amount", "channel"),
     key="card",
-    fields=(
-        Field(name="id", dtype="string"),
-        Field(name="ts", dtype="timestamp"),
-        Field(name="card", dtype="string"),
-        Field(name="shop", dtype="int64", required=False),
-        Field(name="amount", dtype="float64", required=False),
-        Field(name="channel", dtype="string", required=False),
-    ),
 )
-LABELS = Source(
-    name="labels",
-    topic="labels",
-    event_id="id",
-    event_time="known",
+LABELS = make_source(
+    "labels",
+    {
+        "id": "string",
+        "known": "timestamp",
+        "card": "string",
+        "subject": "string",
+        "at": "timestamp",
+        "bad": "float64",
+    },
     key="card",
-    fields=(
-        Field(name="id", dtype="string"),
-        Field(name="known", dtype="timestamp"),
-        Field(name="card", dtype="string"),
-        Field(name="subject", dtype="string"),
-        Field(name="at", dtype="timestamp"),
-        Field(name="bad", dtype="float64"),
-    ),
     labels=LabelOf(event_id="subject", value="bad", event_time="at"),
 )
 PLAIN_LABELS = replace(LABELS, labels=LabelOf(event_id="subject", value="bad"))
@@ -61,8 +57,8 @@ CONDITIONS: dict[str, Condition] = {
     "channel = 'web'": lambda event: event.get("channel") == "web",
 }
 ENTITIES = (
-    Entity(name="card", keys=("card",)),
-    Entity(name="shop", keys=("shop",)),
+    CARD,
+    SHOP,
     Entity(name="pair", keys=("card", "shop")),
 )
 NUMERIC = ("sum", "mean", "std", "min", "max", "first", "last", "distinct")

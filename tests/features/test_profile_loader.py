@@ -12,24 +12,15 @@ import pytest
 from features.core.errors import ConfigurationError
 from features.definitions.compile import compile_plan
 from features.definitions.plan import Plan
-from features.definitions.spec import Definitions, Entity, Field, Profile, Source
+from features.definitions.spec import Definitions, Entity, Field, Profile
 from features.profiles import loader
 from features.profiles.joins import decode_row
 from features.profiles.loader import load_profile
 from features.store.base import StoreUnavailable
 from features.store.memory import MemoryStore
+from tests.definitions import make_source
 
-SOURCE = Source(
-    name="loans",
-    topic="l",
-    event_id="id",
-    event_time="at",
-    fields=(
-        Field(name="id", dtype="string"),
-        Field(name="at", dtype="timestamp"),
-        Field(name="person", dtype="int64"),
-    ),
-)
+SOURCE = make_source("loans", {"id": "string", "at": "timestamp", "person": "int64"}, topic="l")
 
 
 def plan_of(**changes: Any) -> Plan:

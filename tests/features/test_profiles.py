@@ -13,22 +13,17 @@ from features.core.batch import FeatureMatrix, SourceBatch
 from features.core.errors import ConfigurationError, FatalError
 from features.definitions.compile import compile_plan
 from features.definitions.plan import Plan
-from features.definitions.spec import Definitions, Derived, Entity, Field, Profile, Source
+from features.definitions.spec import Definitions, Derived, Entity, Field, Profile
 from features.profiles.joins import FrameProfiles, StoredProfiles, encode_row
 from features.store.memory import MemoryStore
+from tests.definitions import make_source
 
 DAY = 86_400_000_000
-SOURCE = Source(
-    name="loans",
+SOURCE = make_source(
+    "loans",
+    {"id": "string", "at": "timestamp", "person": "string", "number": "int64"},
+    optional=("person",),
     topic="l",
-    event_id="id",
-    event_time="at",
-    fields=(
-        Field(name="id", dtype="string"),
-        Field(name="at", dtype="timestamp"),
-        Field(name="person", dtype="string", required=False),
-        Field(name="number", dtype="int64"),
-    ),
 )
 
 

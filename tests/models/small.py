@@ -16,31 +16,29 @@ from sklearn.linear_model import LogisticRegression
 from features.core.batch import FeatureMatrix, SourceBatch
 from features.definitions.compile import compile_plan
 from features.definitions.plan import Plan
-from features.definitions.spec import Aggregation, Definitions, Derived, Entity, FeatureView, Field, Source
+from features.definitions.spec import Aggregation, Definitions, Derived, FeatureView
 from models.bundles.bundle import Contents, LoadedModel, load, write
 from models.bundles.signing import Trust
 from models.core.manifest import Manifest
+from tests.definitions import CARD, make_source
 
-SOURCE = Source(
-    name="payments",
-    topic="payments",
-    event_id="id",
-    event_time="time",
+SOURCE = make_source(
+    "payments",
+    {
+        "id": "string",
+        "time": "timestamp",
+        "card": "string",
+        "amount": "float64",
+        "age": "float64",
+        "channel": "string",
+    },
     key="card",
     amount="amount",
     time_format="us",
-    fields=(
-        Field(name="id", dtype="string"),
-        Field(name="time", dtype="timestamp"),
-        Field(name="card", dtype="string"),
-        Field(name="amount", dtype="float64"),
-        Field(name="age", dtype="float64"),
-        Field(name="channel", dtype="string"),
-    ),
 )
 DEFINITIONS = Definitions(
     sources=(SOURCE,),
-    entities=(Entity(name="card", keys=("card",)),),
+    entities=(CARD,),
     views=(
         FeatureView(
             name="card_activity",

@@ -16,12 +16,9 @@ from features.definitions.spec import (
     Aggregation,
     Definitions,
     Derived,
-    Entity,
     FeatureView,
     Field,
-    LabelOf,
     Profile,
-    Source,
 )
 from features.engine.engine import FeatureEngine
 from models.core.base import Model, ModelInputs, ModelVersion, Signature
@@ -29,38 +26,11 @@ from models.decision.policy import Policy, load_policy
 from stream.codecs.json import Decoder
 from stream.codecs.messages import RawBatch, RawMessage
 from stream.scoring.scorer import Scorer
+from tests.definitions import CARD, PAYMENTS, VERDICTS
 
-PAYMENTS = Source(
-    name="payments",
-    topic="payments",
-    event_id="id",
-    event_time="at",
-    key="card",
-    fields=(
-        Field(name="id", dtype="string"),
-        Field(name="at", dtype="timestamp"),
-        Field(name="card", dtype="string"),
-        Field(name="amount", dtype="float64"),
-    ),
-)
-VERDICTS = Source(
-    name="verdicts",
-    topic="verdicts",
-    event_id="id",
-    event_time="at",
-    key="card",
-    labels=LabelOf(event_id="of", value="bad"),
-    fields=(
-        Field(name="id", dtype="string"),
-        Field(name="at", dtype="timestamp"),
-        Field(name="card", dtype="string"),
-        Field(name="of", dtype="string"),
-        Field(name="bad", dtype="bool"),
-    ),
-)
 DEFINITIONS = Definitions(
     sources=(PAYMENTS, VERDICTS),
-    entities=(Entity(name="card", keys=("card",)),),
+    entities=(CARD,),
     views=(
         FeatureView(
             name="activity",

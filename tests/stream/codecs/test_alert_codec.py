@@ -13,29 +13,29 @@ from hypothesis import strategies as st
 
 from features.core.batch import FeatureMatrix, SliceStamps, SourceBatch
 from features.definitions.compile import compile_plan
-from features.definitions.spec import Aggregation, Definitions, Entity, FeatureView, Field, Source
+from features.definitions.spec import Aggregation, Definitions, Entity, FeatureView
 from models.core.base import ModelVersion
 from models.decision.decisions import DECISIONS, SEVERITIES, Decisions, Reason
 from stream.codecs.alerts import AlertEncoder
 from stream.codecs.contracts import SCHEMA_VERSION, Alert, Decision, DecisionWord, SeverityWord, alert_id
+from tests.definitions import make_source
 
-SOURCE = Source(
-    name="payments",
+SOURCE = make_source(
+    "payments",
+    {
+        "id": "string",
+        "at": "timestamp",
+        "kind": "string",
+        "card": "string",
+        "shop": "int64",
+        "amount": "float64",
+    },
+    optional=("shop", "amount"),
     topic="t",
-    event_id="id",
-    event_time="at",
     key="card",
     amount="amount",
     event_type="kind",
     event_types=("purchase",),
-    fields=(
-        Field(name="id", dtype="string"),
-        Field(name="at", dtype="timestamp"),
-        Field(name="kind", dtype="string"),
-        Field(name="card", dtype="string"),
-        Field(name="shop", dtype="int64", required=False),
-        Field(name="amount", dtype="float64", required=False),
-    ),
 )
 PLAN = compile_plan(
     Definitions(
