@@ -159,9 +159,13 @@ class FeatureMatrix:
             return self.values[:, self.names.index(name)]
         return self.batch.columns[name]
 
-    def matrix(self, names: Sequence[str]) -> NDArray[np.float32]:
-        """float32[n, len(names)] of numeric features and event columns: a model's input."""
-        out = np.empty((len(self), len(names)), dtype=np.float32)
-        for index, name in enumerate(names):
-            out[:, index] = self.column(name)
+    def matrix(self, names: Sequence[str], *, exact: bool = False) -> NDArray[np.float32] | Floats:
+        """[n, len(names)] of numeric features and event columns: a model's input; float32 unless `exact`, then float64.
+
+        A number beyond float32 becomes infinite.
+        """
+        out = np.empty((len(self), len(names)), dtype=np.float64 if exact else np.float32)
+        with np.errstate(over="ignore"):
+            for index, name in enumerate(names):
+                out[:, index] = self.column(name)
         return out

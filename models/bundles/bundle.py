@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import stat
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import fsspec
@@ -30,7 +30,7 @@ from models.core.inputs import from_matrix
 from models.core.manifest import MANIFEST_FILE, SIGNATURE_FILE, Manifest
 from models.formats import runners
 from models.formats.graph.header import operator_sets
-from models.formats.runners import Runner
+from models.formats.runners import OpenedModel, Runner
 
 CARD_FILE = "card.md"
 MAX_FILE_BYTES = 1 << 30
@@ -60,11 +60,12 @@ class LoadedModel:
     manifest: Manifest
     version: ModelVersion
     runner: Runner
+    exact: bool = False
 
     @property
     def signature(self) -> Signature:
         """The model's inputs."""
-        return self.manifest.signature
+        return replace(self.manifest.signature, exact=self.exact)
 
     @property
     def baseline(self) -> Mapping[str, float | str | None]:
@@ -151,7 +152,8 @@ def load(
     described, data, files = read(directory, trust, identity)
     if plan is not None:
         plan_check.check(described, plan, trust, directory)
-    return LoadedModel(described, manifest.version_of(described, data), _ready(described, files, directory))
+    runner = _ready(described, files, directory)
+    return LoadedModel(described, manifest.version_of(described, data), runner, runner.exact)
 
 
 def read(
@@ -237,7 +239,7 @@ def _content(fs: Any, root: str, name: str, where: str) -> bytes:
     return content
 
 
-def _ready(described: Manifest, files: Mapping[str, bytes], where: str) -> Runner:
+def _ready(described: Manifest, files: Mapping[str, bytes], where: str) -> OpenedModel:
     for name in (described.model_file, golden.GOLDEN_FILE):
         if name not in files:
             raise BundleRefused(where, f"{MANIFEST_FILE} does not list {name}")
@@ -249,7 +251,9 @@ def _ready(described: Manifest, files: Mapping[str, bytes], where: str) -> Runne
             f"{described.model_file} uses operator sets {opset}, {MANIFEST_FILE} says {described.opset}",
         )
     runner = runners.open_runner(data, described, where)
-    inputs, expected = golden.decode(files[golden.GOLDEN_FILE], described.signature, where)
+    inputs, expected = golden.decode(
+        files[golden.GOLDEN_FILE], replace(described.signature, exact=runner.exact), where
+    )
     golden.check(runners.try_run(runner, inputs, where), expected, where)
     return runner
 

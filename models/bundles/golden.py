@@ -26,10 +26,10 @@ class Golden(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 def encode(columns: GoldenColumns, score: Sequence[float], signature: Signature) -> bytes:
-    """The file's bytes; numbers are kept as the float32 that the model sees."""
+    """The file's bytes; numbers are kept as they come: the model casts them as it does an event's."""
     stored: dict[str, list[float | str | None]] = {}
     for name in signature.numeric:
-        values = np.array([np.nan if v is None else v for v in columns[name]], dtype=np.float32)
+        values = np.array([np.nan if v is None else v for v in columns[name]], dtype=np.float64)
         stored[name] = [None if v != v else v for v in values.tolist()]
     for name in signature.categorical:
         stored[name] = [None if value is None else str(value) for value in columns[name]]

@@ -25,8 +25,10 @@ class ModelVersion:
 
 @dataclass(frozen=True, kw_only=True)
 class Signature:
-    """A model's input: numeric features (one float32 matrix, in this order) and categorical ones (texts).
+    """A model's input: numeric features (one matrix, in this order) and categorical ones (texts).
 
+    The matrix is float32 unless the model is `exact`: then some input of its graph is wider than that (float64,
+    integers), and the matrix is float64, which holds every number of an event as it came.
     `plan` is the fingerprint of the plan that made its training set, `source` the source it scores.
     """
 
@@ -34,13 +36,14 @@ class Signature:
     categorical: tuple[str, ...]
     plan: str
     source: str
+    exact: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ModelInputs:
     """`numeric[n, F]` in the signature's order, NaN missing; one text column a category, "" missing."""
 
-    numeric: NDArray[np.float32]
+    numeric: NDArray[np.float32] | Floats
     categorical: dict[str, Texts]
 
     def __len__(self) -> int:

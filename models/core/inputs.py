@@ -7,23 +7,24 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from features.core.batch import FeatureMatrix
+from features.core.batch import FeatureMatrix, Floats
 from models.core.base import ModelInputs, Signature, Texts
 
 
 def from_matrix(features: FeatureMatrix, signature: Signature) -> ModelInputs:
     """Pick a signature's columns out of a feature matrix."""
     return ModelInputs(
-        features.matrix(signature.numeric),
+        features.matrix(signature.numeric, exact=signature.exact),
         {name: as_texts(features.column(name)) for name in signature.categorical},
     )
 
 
 def from_rows(features: FeatureMatrix, signature: Signature, rows: NDArray[np.intp]) -> ModelInputs:
     """The same for some rows only."""
-    numeric = np.empty((len(rows), len(signature.numeric)), dtype=np.float32)
-    for index, name in enumerate(signature.numeric):
-        numeric[:, index] = np.asarray(features.column(name))[rows]
+    numeric = _empty(len(rows), signature)
+    with np.errstate(over="ignore"):
+        for index, name in enumerate(signature.numeric):
+            numeric[:, index] = np.asarray(features.column(name))[rows]
     texts: dict[str, Texts] = {}
     for name in signature.categorical:
         column = features.column(name)
@@ -35,10 +36,15 @@ def from_rows(features: FeatureMatrix, signature: Signature, rows: NDArray[np.in
 def from_columns(columns: Mapping[str, Sequence[float | str | None]], signature: Signature) -> ModelInputs:
     """Pick a signature's columns out of plain ones, such as golden rows."""
     rows = len(next(iter(columns.values()))) if columns else 0
-    numeric = np.empty((rows, len(signature.numeric)), dtype=np.float32)
+    numeric = _empty(rows, signature)
     for index, name in enumerate(signature.numeric):
         numeric[:, index] = [np.nan if value is None else float(value) for value in columns[name]]
     return ModelInputs(numeric, {name: as_texts(columns[name]) for name in signature.categorical})
+
+
+def _empty(rows: int, signature: Signature) -> NDArray[np.float32] | Floats:
+    shape = (rows, len(signature.numeric))
+    return np.empty(shape, np.float64) if signature.exact else np.empty(shape, np.float32)
 
 
 def as_texts(column: object) -> Texts:

@@ -40,6 +40,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     `baseline` gives each input's ordinary value: what a reason compares with. `thresholds` are named
     operating points that a policy may refer to. `constraints` says for monotone features whether the
     score rises (1) or falls (-1) with them. `features` are histograms of inputs, for drift.
+    `fill` gives the value of a numeric input where an event has none.
     `input` names the graph's numeric matrix, `output` the probability of the bad outcome.
     """
 
@@ -63,6 +64,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     scores: Histogram | None = None
     features: dict[str, Histogram] = {}
     settings: dict[str, str] = {}
+    fill: dict[str, float] | msgspec.UnsetType = msgspec.UNSET
     format: int = FORMAT
 
     @property

@@ -1,7 +1,8 @@
 """Runs ONNX graphs with ONNX Runtime: one session a model, one thread a call.
 
-A graph takes its numeric features as one float tensor [n, F] (named by the manifest's `input`), or
-one tensor [n, 1] a feature; each categorical feature as a string tensor [n, 1] named by the
+A graph takes its numeric features as one tensor [n, F] (named by the manifest's `input`), or
+one tensor [n, 1] a feature, of float32, float64, int64, int32 or bool, each fed from the event's own
+number; each categorical feature as a string tensor [n, 1] named by the
 feature. Its output is the probability of the bad outcome: [n], [n, 1], or [n, classes], whose last
 column counts. Nothing but the graph is read: no custom operators, no pickles, no code.
 """
@@ -11,11 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from onnxruntime import InferenceSession, SessionOptions, set_default_logger_severity
 
-from features.core.batch import Floats
+from features.core.batch import Bools, Floats
 from models.core.base import ModelInputs
 from models.core.errors import BundleRefused
 from models.core.manifest import Manifest
@@ -25,12 +27,15 @@ Feed = Callable[[ModelInputs], NDArray[Any]]
 Values = dict[str, NDArray[Any]]
 """Inputs, results of stages and outputs by name."""
 
-_NUMBERS = {
+_NUMBERS: dict[str, Any] = {
     "tensor(float)": np.float32,
     "tensor(double)": np.float64,
     "tensor(int64)": np.int64,
     "tensor(int32)": np.int32,
+    "tensor(bool)": np.bool_,
 }
+_EXACT = 2.0**53  # whole numbers of events are exact up to here
+_LARGEST = {np.int64: _EXACT, np.int32: 2.0**31 - 1, np.bool_: 1.0}
 _FATAL_ONLY = 4
 _PROBES = 512
 _MANY = 8  # sixteen rows are walked together: fewer than half of them are quicker one by one
@@ -46,6 +51,11 @@ class OnnxGraph:
     def __init__(self, data: bytes, manifest: Manifest, where: str) -> None:
         session = _open(data, where)
         self._feeds = _feeds(session, manifest, where)
+        types = _types(session, manifest)
+        self.exact = any(dtype is not np.float32 for dtype in types.values())
+        self.whole = tuple(name for name, dtype in types.items() if dtype in _LARGEST)
+        self._limits = [(manifest.numeric.index(name), _LARGEST[types[name]]) for name in self.whole]
+        self._fill = _fills(manifest)
         self._output = _output(session, manifest, where)
         self._alone: list[_Stage] = [_Session(session, [self._output])]
         self._stages = _walking(data, self._output, where) or self._alone
@@ -54,11 +64,30 @@ class OnnxGraph:
         """float64[n]: the probability of the bad outcome."""
         if not len(inputs):
             return np.empty(0, dtype=np.float64)
+        inputs, unread = self._readable(inputs)
         values = {name: make(inputs) for name, make in self._feeds.items()}
         for stage in self._stages if len(inputs) >= _MANY else self._alone:
             stage.add(values)
         raw = np.asarray(values[self._output], dtype=np.float64)
-        return raw if raw.ndim == 1 else raw.reshape(len(inputs), -1)[:, -1]
+        score = raw if raw.ndim == 1 else raw.reshape(len(inputs), -1)[:, -1]
+        return score if unread is None else np.where(unread, np.nan, score)
+
+    def _readable(self, inputs: ModelInputs) -> tuple[ModelInputs, Bools | None]:
+        """Inputs with missing numbers filled, and the rows in which a whole number or flag is none (zero stands in)."""
+        if self._fill is None and not self._limits:
+            return inputs, None
+        numeric = inputs.numeric
+        if self._fill is not None:
+            numeric = np.where(np.isnan(numeric), self._fill.astype(numeric.dtype), numeric)
+        unread = np.zeros(len(numeric), dtype=np.bool_)
+        for index, largest in self._limits:
+            column = numeric[:, index]
+            wrong = ~((np.abs(column) <= largest) & (column == np.floor(column)))
+            if wrong.any():
+                unread |= wrong
+                numeric = numeric.copy() if numeric is inputs.numeric else numeric
+                numeric[wrong, index] = 0.0
+        return ModelInputs(numeric, inputs.categorical), unread
 
 
 class _Stage(Protocol):
@@ -157,6 +186,25 @@ def _feeds(session: Any, manifest: Manifest, where: str) -> dict[str, Feed]:
     if unused:
         raise BundleRefused(where, f"the signature's {', '.join(unused)} is no input of the graph")
     return feeds
+
+
+def _types(session: Any, manifest: Manifest) -> dict[str, Any]:
+    """The type in which the graph reads each numeric input."""
+    types: dict[str, Any] = {}
+    for graph_input in session.get_inputs():
+        dtype = _NUMBERS.get(graph_input.type)
+        if graph_input.name == manifest.input and dtype is not None:
+            types |= dict.fromkeys(manifest.numeric, dtype)
+        elif graph_input.name in manifest.numeric:
+            types[graph_input.name] = dtype
+    return types
+
+
+def _fills(manifest: Manifest) -> Floats | None:
+    """The value of each numeric input where there is none, NaN for those without one; None without any."""
+    if manifest.fill is msgspec.UNSET or not manifest.fill:
+        return None
+    return np.array([manifest.fill.get(name, np.nan) for name in manifest.numeric], dtype=np.float64)
 
 
 def _check_width(shape: list[Any], manifest: Manifest, where: str) -> None:

@@ -14,11 +14,29 @@ class Runner(Protocol):
     """A graph or estimator, ready to run from any thread."""
 
     def run(self, inputs: ModelInputs) -> Floats:
-        """float64[n]: the probability of the bad outcome."""
+        """float64[n]: the probability of the bad outcome, NaN where the model has none for a row."""
         ...
 
 
-def open_runner(data: bytes, manifest: Manifest, where: str) -> Runner:
+class OpenedModel(Runner, Protocol):
+    """A runner that knows its inputs.
+
+    `exact` says that it reads numbers wider than float32, `whole` names the inputs that it reads as whole numbers or
+    flags: a row that misses one of those has no score.
+    """
+
+    @property
+    def exact(self) -> bool:
+        """Whether inputs must come as float64."""
+        ...
+
+    @property
+    def whole(self) -> tuple[str, ...]:
+        """Inputs that cannot be missing."""
+        ...
+
+
+def open_runner(data: bytes, manifest: Manifest, where: str) -> OpenedModel:
     """Load a model file's bytes; refuses any other format."""
     if manifest.model_file.endswith(".onnx"):
         from models.formats.onnx_model import OnnxGraph

@@ -25,6 +25,9 @@ class SkopsEstimator:
         self._numeric = manifest.numeric
         self._framed = bool(manifest.categorical)
 
+    exact = False
+    whole: tuple[str, ...] = ()
+
     def run(self, inputs: ModelInputs) -> Floats:
         """float64[n]: the probability of the bad outcome."""
         if not len(inputs):

@@ -145,7 +145,7 @@ def _differs(inputs: ModelInputs, model: Model) -> NDArray[np.bool_]:
         if baseline is None:
             differs[:, index] = ~np.isnan(column)
         else:
-            differs[:, index] = column != np.float32(baseline)
+            differs[:, index] = column != column.dtype.type(baseline)
     for index, name in enumerate(signature.categorical, start=len(signature.numeric)):
         differs[:, index] = inputs.categorical[name] != (model.baseline[name] or "")
     return differs

@@ -34,7 +34,7 @@ class Encoder:
 
     def encode(self, inputs: ModelInputs) -> Matrix:
         """float32[n, width]."""
-        raw = inputs.numeric
+        raw = inputs.numeric.astype(np.float32, copy=False)
         blocks: list[Matrix] = [raw if self.fill is None else np.where(np.isnan(raw), self.fill, raw)]
         if self.indicators:
             blocks.append(np.isnan(raw[:, list(self.indicators)]).astype(np.float32))
