@@ -30,6 +30,7 @@ from models.bundles.registry import Registry
 from models.core.manifest import Manifest
 from stream.codecs.messages import RawMessage
 from stream.kafka.readers.topic_reader import TopicReader
+from stream.settings.tables import Kafka
 from tests.servers.process import wait_until
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -236,7 +237,7 @@ class Bank:
 
     def records(self, topic: str) -> list[RawMessage]:
         """Everything in one of the outputs."""
-        reader = TopicReader({"bootstrap.servers": self.kafka}, [f"{self.name}-{topic}"])
+        reader = TopicReader(Kafka(bootstrap_servers=self.kafka), [f"{self.name}-{topic}"])
         found: list[RawMessage] = []
         while not reader.done:
             found += reader.poll()

@@ -135,7 +135,7 @@ def _committed(config: Config) -> dict[Partition, int]:
     from stream.project.build import make_plan
 
     with GroupOffsets(config, make_plan(config)) as offsets:
-        return offsets.committed()
+        return offsets.committed_by_source()
 
 
 def _raise_marks(config: Config, yes: bool) -> int:

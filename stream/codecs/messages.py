@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 Headers = list[tuple[str, bytes | None]]
+PartitionId = tuple[str, int]
+"""A topic and the number of one of its partitions."""
 
 
 class RawMessage(NamedTuple):

@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
-
-from features.core.errors import FatalError
+from features.core.errors import FatalError, RetriableError
 from stream.demo.bank.days import TOPICS
+from stream.kafka.readers.log import TopicLog
+from stream.settings.tables import Kafka
 
 GROUP = "demo"
 COMMAND = (sys.executable, "-m", "riskstream")
@@ -121,35 +121,26 @@ def await_caught_up(
     bootstrap: str, process: subprocess.Popen[bytes], log: Path, patience: float = 120
 ) -> None:
     """Return when the worker's committed offsets have reached the ends of all input topics."""
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": GROUP, "log_level": 3})
     pause = threading.Event()
-    try:
+    with TopicLog(Kafka(bootstrap_servers=bootstrap, group_id=GROUP), "offsets", recovering=True) as inputs:
         for _ in range(int(patience / 0.1)):
             if process.poll() is not None:
                 raise FatalError(f"the worker ended with exit code {process.returncode}: {_tail(log)}")
-            if _lag(consumer) == 0:
+            if _lag(inputs) == 0:
                 return
             pause.wait(0.1)
-    finally:
-        consumer.close()
     raise FatalError(f"the worker did not catch up in {patience:g} s; its log: {log}: {_tail(log)}")
 
 
-def _lag(consumer: Consumer) -> int:
-    """Messages that the group has not committed, over all input topics."""
-    partitions = [
-        TopicPartition(topic, number)
-        for topic in TOPICS
-        for number in consumer.list_topics(topic, timeout=10).topics[topic].partitions
-    ]
-    lag = 0
+def _lag(inputs: TopicLog) -> int | None:
+    """Messages that the group has not committed, over all input topics; None while the brokers do not say."""
     try:
-        for partition in consumer.committed(partitions, timeout=10):
-            low, high = consumer.get_watermark_offsets(partition, timeout=10)
-            lag += high - max(partition.offset, low)
-    except KafkaException:
-        return -1
-    return lag
+        partitions = [(topic, number) for topic in TOPICS for number in inputs.partitions(topic)]
+        bounds = {partition: inputs.bounds(partition) for partition in partitions}
+        offsets = inputs.committed(partitions)
+    except RetriableError:
+        return None
+    return sum(high - max(offsets.get(partition, low), low) for partition, (low, high) in bounds.items())
 
 
 def _tail(log: Path) -> str:

@@ -13,11 +13,14 @@ from features.offline.order import arrange
 from features.state.flusher import Flusher
 from features.state.slices import Position, SliceState, StateSettings
 from features.store.base import Partition, StoreUnavailable
+from stream.codecs.messages import PartitionId as Place
 from stream.codecs.messages import RawBatch, RawMessage
+from stream.kafka.client.messages import columns
 from stream.kafka.client.preflight import Preflight
+from stream.kafka.readers.bounded import BoundedReader
+from stream.kafka.readers.log import TopicLog
 from stream.kafka.readers.offsets import GroupOffsets
 from stream.kafka.readers.past_alerts import recall
-from stream.kafka.readers.replay_reader import Place, replayed
 from stream.kafka.worker.assignment import log_too_short
 from stream.kafka.worker.delivery import Outputs
 from stream.kafka.worker.unit import Decoded, Desk
@@ -44,7 +47,7 @@ class Face:
         self._swapper = Swapper(build.make_watched(config, plan, config.models.routes), self._scorer)
         self._decoders = build.make_decoders(config, plan)
         self._sources = {source.topic: name for name, source in plan.sources.items()}
-        preflight = Preflight(config.kafka.client_properties())
+        preflight = Preflight(config.kafka)
         inputs = {f"sources.{name}.topic": source.topic for name, source in plan.sources.items()}
         outputs = {"topics.alerts": config.topics.alerts, "topics.dead_letters": config.topics.dead_letters}
         counts = preflight.topics(inputs, outputs)
@@ -140,7 +143,7 @@ class Face:
         recall(self._config, self._plan, self._scorer)
         places = [place for place in assigned if place[0] in self._sources]
         with GroupOffsets(self._config, self._plan) as group:
-            offsets, starts_of_log = group.committed(), group.log_starts()
+            offsets, starts_of_log = group.committed_by_source(), group.log_starts()
         positions = {}
         for topic, number in places:
             one = Partition(self._sources[topic], number)
@@ -158,9 +161,10 @@ class Face:
             for one, start in starts.items()
         }
         events = 0
-        for raw in replayed(self._config.kafka.client_properties(), ranges):
-            events += sum(map(len, raw.values()))
-            self._replay(raw)
+        with TopicLog(self._config.kafka, recovering=True) as log:
+            for messages in BoundedReader(log, ranges).all(most=4000, wait_s=0.5):
+                events += len(messages)
+                self._replay(columns(messages))
         self._state.advance({one: position.committed for one, position in positions.items()})
         self._recovered = True
         _log.info("recovered", partitions=len(places), replayed=events)

@@ -91,9 +91,7 @@ def make_app(config: Config, settings: ApiSettings, *, insecure: bool) -> FastAP
         )
         log = None
         if config.topics.decisions:
-            log = DecisionLog(
-                config.kafka.client_properties(), config.topics.decisions, settings.decisions_kept
-            )
+            log = DecisionLog(config.kafka, config.topics.decisions, settings.decisions_kept)
             stack.callback(log.close)
             log.start()
         lane, delay = Lane(), settings.batch_delay_ms / 1000

@@ -190,9 +190,7 @@ def test_bad_bytes_are_counted_and_cost_no_event(
     tmp_path: Path, recorded: list[list[str]], project: dict[str, str]
 ) -> None:
     config = load(tmp_path / "riskstream.toml")
-    reader = RangeReader(
-        config.kafka.client_properties(), build.make_decoders(config, build.make_plan(config))
-    )
+    reader = RangeReader(config.kafka, build.make_decoders(config, build.make_plan(config)))
     events = sum(len(batch) for batch in reader)
     reader.close()
     assert (events, reader.rejected) == (PAYMENTS + LABELS, 4 + 2)

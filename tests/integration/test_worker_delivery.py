@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Producer
 
 from features.core.errors import RetriableError
 from stream.codecs.alerts import Record
-from stream.kafka.client import consumer as consuming
-from stream.kafka.client import producer as producing
+from stream.kafka.client import clients
 from stream.kafka.client.consumer import InputConsumer
 from stream.kafka.worker.delivery import ExactlyOnce
+from stream.settings.tables import Kafka
 from tests.chaos import job
 from tests.chaos.world import World
 from tests.servers import chosen
@@ -59,13 +58,12 @@ def test_a_broker_that_is_killed_and_comes_back_loses_nothing(
 def test_a_rival_that_comes_between_two_records_fences(kafka: str, make_topic: Callable[..., str]) -> None:
     """The client says only that it is at its end; that another has its name is said by the commit."""
     topic = make_topic(partitions=1)
-    common = {"bootstrap.servers": kafka, "log_level": 0}
-    settings = producing.properties(common, {}, f"{topic}-0")
-    delivery = ExactlyOnce(settings)
+    settings = Kafka(bootstrap_servers=kafka, group_id=f"{topic}-group", properties={"log_level": 0})
+    delivery = ExactlyOnce(settings, f"{topic}-0")
     delivery.open()
 
     def records() -> Iterator[Record]:
-        own, rival = delivery._producer, Producer(settings)
+        own, rival = delivery._producer, clients.producer(settings, "worker", f"{topic}-0")
         assert own is not None
         yield Record(None, b"first", [])
         own.flush(30)
@@ -74,7 +72,7 @@ def test_a_rival_that_comes_between_two_records_fences(kafka: str, make_topic: C
         while time.monotonic() < end:
             yield Record(None, b"again", [])
 
-    group = InputConsumer(consuming.properties(common, {}, f"{topic}-group"))
+    group = InputConsumer(settings)
     try:
         with pytest.raises(RetriableError, match=r"FENCED|EPOCH"):
             delivery.deliver([(topic, records())], [], group.metadata())  # type: ignore[list-item]

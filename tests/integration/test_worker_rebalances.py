@@ -14,8 +14,9 @@ from confluent_kafka import Producer, TopicPartition
 from features.state.slices import NotOurs, SliceState, StateSettings
 from features.store.base import Flush, Marks, Partition
 from features.store.memory import MemoryStore
-from stream.kafka.client.consumer import InputConsumer, properties
+from stream.kafka.client.consumer import InputConsumer
 from stream.kafka.worker.assignment import Positions
+from stream.settings.tables import Kafka
 from tests.chaos import job
 from tests.chaos.world import World
 from tests.features.offset_engine import SHARDS, OffsetEngine
@@ -115,7 +116,7 @@ def test_an_owner_at_work_is_not_taken_for_a_rewound_group(
     for _ in range(10):
         producer.produce(topic, b"{}")
     assert producer.flush(30) == 0
-    paused = InputConsumer(properties(settings, {}, f"{topic}-group"))
+    paused = InputConsumer(Kafka(bootstrap_servers=kafka, group_id=f"{topic}-group"))
     store = OwnedByAnother(lambda offset: paused.commit([TopicPartition(topic, 0, offset)]))
     store._commit(0)
     state = SliceState(OffsetEngine(), store, {"pay": 1}, StateSettings(), lambda: 0)  # type: ignore[arg-type]

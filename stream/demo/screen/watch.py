@@ -14,10 +14,13 @@ from dataclasses import dataclass, field
 from typing import cast
 
 import msgspec
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Message
 
 from stream.demo.bank.days import APPLICATIONS, TRANSACTIONS
 from stream.demo.bank.simulator import TRUTH_HEADER
+from stream.kafka.readers.follow import FollowingReader
+from stream.kafka.readers.log import TopicLog
+from stream.settings.tables import Kafka
 
 SCORED_TOPICS = (TRANSACTIONS.topic, APPLICATIONS.topic)
 ALERTS, DECISIONS, DEAD_LETTERS = "alerts", "decisions", "dead-letters"
@@ -118,16 +121,8 @@ class Watch(threading.Thread):
         self._alerted: set[Position] = set()
         self._dead: set[Position] = set()
         self._decode = msgspec.json.Decoder(Seen).decode
-        self._consumer = Consumer(
-            {
-                "bootstrap.servers": bootstrap,
-                "group.id": "demo-watch",
-                "enable.auto.commit": False,
-                "isolation.level": "read_committed",
-                "auto.offset.reset": "latest",
-                "fetch.wait.max.ms": 10,
-                "log_level": 3,
-            }
+        self._log = TopicLog(
+            Kafka(bootstrap_servers=bootstrap, consumer={"fetch.wait.max.ms": 10}), "follower"
         )
 
     @property
@@ -142,34 +137,26 @@ class Watch(threading.Thread):
 
     def begin(self) -> None:
         """Note where the topics end now, and start reading from there."""
-        partitions = [
-            TopicPartition(topic, number, self._end(topic, number))
+        ends = {
+            (topic, number): self._log.bounds((topic, number))[1]
             for topic in (*SCORED_TOPICS, DECISIONS, ALERTS, DEAD_LETTERS)
-            for number in self._consumer.list_topics(topic, timeout=10).topics[topic].partitions
-        ]
-        self._consumer.assign(partitions)
+            for number in self._log.partitions(topic)
+        }
+        self._reader = FollowingReader(self._log, ends)
         self.start()
-
-    def _end(self, topic: str, number: int) -> int:
-        return self._consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=10)[1]
 
     def finish(self) -> None:
         """Stop reading."""
         self._finished.set()
         self.join()
-        self._consumer.close()
+        self._log.close()
 
     def run(self) -> None:
         """The thread: read, sort by topic, settle."""
         while not self._finished.is_set():
-            messages = self._consumer.consume(1000, 0.05)
+            messages = self._reader.read(1000, 0.05)
             now_ms = time.time() * 1000
             for message in messages:
-                error = message.error()
-                if error is not None:
-                    if error.code() != KafkaError._PARTITION_EOF and error.fatal():
-                        raise KafkaException(error)
-                    continue
                 self._take(message, now_ms)
 
     def _take(self, message: Message, now_ms: float) -> None:

@@ -10,9 +10,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from confluent_kafka import KafkaException, libversion
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+from confluent_kafka.admin import ConfigResource, NewTopic, ResourceType
 
 from features.core.errors import ConfigurationError
+from stream.kafka.client import clients
 from stream.settings.tables import Kafka
 
 TIMEOUT_S = 10.0
@@ -34,10 +35,7 @@ class Brokers:
     def __init__(self, kafka: Kafka) -> None:
         self._servers = kafka.bootstrap_servers
         self._timeout = TIMEOUT_S
-        try:
-            self._admin = AdminClient({**kafka.client_properties(), "log_level": 0})
-        except KafkaException as error:
-            raise ConfigurationError(f"kafka.properties: {_words(error)}") from None
+        self._admin = clients.admin(kafka)
 
     def topics(self) -> dict[str, Topic]:
         """All topics by name."""

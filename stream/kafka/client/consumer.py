@@ -5,56 +5,24 @@ PROTOCOL numbers are those of docs/concepts/protocol/rules.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from itertools import groupby
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from features.core.errors import FatalError, RetriableError
-from stream.codecs.messages import RawBatch
-from stream.kafka.client.errors import kafka_error, sort
+from stream.codecs.messages import PartitionId, RawBatch
+from stream.kafka.client import clients
+from stream.kafka.client.errors import PASSING, kafka_error, sort
+from stream.kafka.client.messages import append, runs_by_partition
+from stream.settings.tables import Kafka
 from stream.telemetry.logs import logger
 
-# A message that came without error has a topic, a partition and an offset, which its type does not say.
-_MESSAGE: Any = Message
-Place = tuple[str, int]
-"""A topic and a partition of it."""
+Place = PartitionId
 
 _log = logger("consumer")
-_PASSING = frozenset({
-    KafkaError._ALL_BROKERS_DOWN,
-    KafkaError._TRANSPORT,
-    KafkaError._RESOLVE,
-    KafkaError._TIMED_OUT,
-    KafkaError._MAX_POLL_EXCEEDED,
-})  # fmt: skip
-
-DEFAULTS = {
-    # How long a crashed worker holds its partitions; the first alert after a crash comes a little later.
-    "session.timeout.ms": 10_000,
-    "heartbeat.interval.ms": 2_000,
-    "fetch.wait.max.ms": 100,
-    "queued.min.messages": 20_000,
-    "fetch.message.max.bytes": 4 << 20,
-    # How long librdkafka waits before it looks at a full queue again; its default of a second would stall a backlog.
-    "fetch.queue.backoff.ms": 5,
-    "reconnect.backoff.ms": 50,
-    "reconnect.backoff.max.ms": 1_000,
-    "log_level": 3,
-}
-REQUIRED = {
-    # PROTOCOL 0.3
-    "isolation.level": "read_committed",
-    "auto.offset.reset": "error",
-    "enable.auto.commit": False,
-    "enable.auto.offset.store": False,
-    "enable.partition.eof": True,
-    "partition.assignment.strategy": "range",
-    "group.protocol": "classic",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +45,11 @@ class Fetched:
     count: int = 0
 
 
-def properties(common: Mapping[str, Any], own: Mapping[str, Any], group: str) -> dict[str, Any]:
-    """librdkafka's settings: ours where the protocol asks for them, else the user's, else good ones."""
-    return {**DEFAULTS, **common, **own, **REQUIRED, "group.id": group}
-
-
 class InputConsumer:
     """Consumes from given offsets; never lets librdkafka choose one."""
 
-    def __init__(self, settings: Mapping[str, Any]) -> None:
-        self.client = Consumer({**settings, "on_commit": self._answered})
+    def __init__(self, kafka: Kafka) -> None:
+        self.client = clients.consumer(kafka, "group", self._answered)
         self._cursors: dict[Place, int] = {}
         self._asked: tuple[set[tuple[str, int, int]], Future[None]] | None = None
         self.rebalances = 0
@@ -149,7 +112,7 @@ class InputConsumer:
 
     def _note_error(self, message: Any, error: KafkaError) -> None:
         place = f"{message.topic()}[{message.partition()}]"
-        if error.code() in _PASSING:
+        if error.code() in PASSING:
             _log.warning("kafka", error=error.str())
         elif error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
             raise FatalError(
@@ -160,14 +123,14 @@ class InputConsumer:
             raise sort(error, f"consuming {place}")
 
     def _add(self, messages: list[Any], out: Fetched, limits: Mapping[Place, int] | None) -> None:
-        for place, run in _stretches(messages):
+        for place, run in runs_by_partition(messages):
             if limits is not None or run[0].offset() < self._cursors.get(place, 0):
                 kept = [message for message in run if self._wanted(message, out, limits)]
             else:
                 kept = run
             self._cursors[place] = max(self._cursors.get(place, 0), run[-1].offset() + 1)
             if kept:
-                _append(out.raw.setdefault(place[0], RawBatch(place[0])), kept)
+                append(out.raw.setdefault(place[0], RawBatch(place[0])), kept)
                 epoch = kept[-1].leader_epoch()
                 out.reached[place] = Reached(kept[-1].offset() + 1, -1 if epoch is None else epoch)
                 out.count += len(kept)
@@ -254,26 +217,3 @@ class InputConsumer:
 
 def _named(offsets: list[TopicPartition]) -> set[tuple[str, int, int]]:
     return {(one.topic, one.partition, one.offset) for one in offsets}
-
-
-def _stretches(messages: list[Any]) -> Iterator[tuple[Place, list[Any]]]:
-    """Neighbours of one topic and partition; offsets rise inside of each. Usually all messages are."""
-    topics, partitions = list(map(_MESSAGE.topic, messages)), list(map(_MESSAGE.partition, messages))
-    if topics.count(topics[0]) == partitions.count(partitions[0]) == len(messages):
-        yield (topics[0], partitions[0]), messages
-        return
-    start = 0
-    for place, run in groupby(zip(topics, partitions, strict=True)):
-        end = start + sum(1 for _ in run)
-        yield place, messages[start:end]
-        start = end
-
-
-def _append(batch: RawBatch, messages: list[Any]) -> None:
-    # A method mapped over messages costs half of what calling it in a comprehension does.
-    batch.partitions += [messages[0].partition()] * len(messages)
-    batch.offsets += map(_MESSAGE.offset, messages)
-    batch.timestamps_ms += [moment for _, moment in map(_MESSAGE.timestamp, messages)]
-    batch.keys += map(_MESSAGE.key, messages)
-    batch.values += map(_MESSAGE.value, messages)
-    batch.headers += map(_MESSAGE.headers, messages)

@@ -42,6 +42,15 @@ FIXES = {
     KafkaError._UNSUPPORTED_FEATURE: "use a broker of version 2.5 or later",
 }
 
+PASSING = frozenset({
+    KafkaError._ALL_BROKERS_DOWN,
+    KafkaError._TRANSPORT,
+    KafkaError._RESOLVE,
+    KafkaError._TIMED_OUT,
+    KafkaError._MAX_POLL_EXCEEDED,
+})  # fmt: skip
+"""What a consumer reports of troubles that it goes on through by itself."""
+
 FATAL = frozenset({
     KafkaError._FATAL,
     KafkaError._INVALID_ARG,
@@ -71,13 +80,13 @@ def sort(raised: KafkaException | KafkaError, doing: str) -> RiskstreamError:
     """What to raise in place of an error that the client met while `doing` something."""
     error = kafka_error(raised)
     code = error.code()
-    said = f"{doing}: {error.str()} ({error.name()})"
+    text = f"{doing}: {error.str()} ({error.name()})"
     if code in FENCED:
         return FencedError(
-            f"{said}: another worker runs with the same worker.ordinal, or this one was paused"
+            f"{text}: another worker runs with the same worker.ordinal, or this one was paused"
         )
     if code in FIXES:
-        return ConfigurationError(f"{said}. Fix: {FIXES[code]}.")
+        return ConfigurationError(f"{text}. Fix: {FIXES[code]}.")
     if code in FATAL:
-        return FatalError(said)
-    return RetriableError(said)
+        return FatalError(text)
+    return RetriableError(text)

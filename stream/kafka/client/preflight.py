@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from confluent_kafka import KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
+from confluent_kafka.admin import ConfigResource, ResourceType
 
 from features.core.errors import ConfigurationError
 from features.definitions.plan import STATE_FORMAT, Plan
 from features.store.base import StateManifest, TopicIdentity
+from stream.kafka.client import clients
 from stream.kafka.client.errors import kafka_error
+from stream.settings.tables import Kafka
 from stream.telemetry.logs import logger
 
 _TIMEOUT = 10.0
@@ -23,9 +24,9 @@ _log = logger("preflight")
 class Preflight:
     """Asks the brokers once, before anything else connects."""
 
-    def __init__(self, properties: Mapping[str, Any]) -> None:
-        self._servers = properties.get("bootstrap.servers", "")
-        self._admin = AdminClient({"log_level": 0, **properties})
+    def __init__(self, kafka: Kafka) -> None:
+        self._servers = kafka.bootstrap_servers
+        self._admin = clients.admin(kafka)
 
     def topics(self, inputs: Mapping[str, str], outputs: Mapping[str, str]) -> dict[str, int]:
         """Partitions of each input topic; `inputs` and `outputs` map settings to topics."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message
 
 from features.core.errors import ConfigurationError
+from stream.kafka.client import clients
 from stream.settings.tables import Kafka
 
 _WAIT_S = 30.0
@@ -18,9 +19,7 @@ class Sender:
 
     def __init__(self, kafka: Kafka) -> None:
         self._servers = kafka.bootstrap_servers
-        self._producer = Producer(
-            {"enable.idempotence": True, "log_level": 0, **kafka.client_properties(), **kafka.producer}
-        )
+        self._producer = clients.producer(kafka, "tool")
 
     def send(self, topic: str, messages: Iterable[tuple[bytes | None, bytes | None]]) -> None:
         """Send (key, value) pairs in order; ConfigurationError when the brokers do not take them."""
@@ -37,8 +36,8 @@ class Sender:
             for key, value in messages:
                 self._produce(topic, key, value, delivered)
         except KafkaException as error:
-            said = f"kafka.bootstrap_servers: no answer from {self._servers}"
-            raise ConfigurationError(f"{said} ({error.args[0].str()}); is a broker running there?") from None
+            reason = f"no answer from {self._servers} ({error.args[0].str()}); is a broker running there?"
+            raise ConfigurationError(f"kafka.bootstrap_servers: {reason}") from None
         left = self._producer.flush(_WAIT_S)
         if left or failures:
             reason = failures[0].str() if failures else f"no answer within {_WAIT_S:g} s"

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException
 
 from stream.codecs.alerts import Record
-from stream.kafka.client.producer import properties
+from stream.kafka.client import clients
 from stream.settings.tables import Kafka
 
 _CLOSE_SECONDS = 5.0
@@ -19,7 +19,7 @@ class SideProducer:
     """A producer beside the worker's transactional one; used by one thread."""
 
     def __init__(self, kafka: Kafka, dropped: Callable[[int], None]) -> None:
-        self._producer = Producer(properties(kafka.client_properties(), kafka.producer, None))
+        self._producer = clients.producer(kafka, "side")
         self._dropped = dropped
 
     def publish(self, topic: str, records: Iterable[Record]) -> None:

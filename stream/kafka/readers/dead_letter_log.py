@@ -7,34 +7,28 @@ leaves out go to the end of the dead-letter topic in the same transaction, where
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Self
 
-from confluent_kafka import (
-    OFFSET_BEGINNING,
-    Consumer,
-    KafkaError,
-    KafkaException,
-    Message,
-    Producer,
-    TopicPartition,
-)
+from confluent_kafka import KafkaException, Message, Producer, TopicPartition
 
-from features.core.errors import ConfigurationError, FatalError
+from features.core.errors import FatalError
 from stream.codecs.alerts import Record
 from stream.codecs.contracts import DeadLetter
 from stream.codecs.dead_letters import REDRIVEN, TRUNCATED, from_record, to_record
 from stream.codecs.messages import Headers
+from stream.kafka.client import clients
+from stream.kafka.readers.bounded import BoundedReader
+from stream.kafka.readers.log import TopicLog
 from stream.settings.config import Config
 
 _BATCH = 500
-_WAIT_S = 10.0
 _START_S = 60.0
 
 
 @dataclass(frozen=True)
-class Found:
+class StoredLetter:
     """A dead letter, and where on the dead-letter topic it stands."""
 
     letter: DeadLetter
@@ -51,37 +45,27 @@ class Redriven:
     truncated: int = 0
 
 
-def read(config: Config, *, everything: bool = False) -> Iterator[Found]:
+def read(config: Config, *, everything: bool = False) -> Iterator[StoredLetter]:
     """Dead letters that are there now and were not sent back yet (or all), partition after partition."""
-    reader = _Reader(config)
-    try:
+    with _Reader(config) as reader:
         for messages in reader.batches(from_start=everything):
-            yield from (found for message in messages if (found := _found(message)) is not None)
-    finally:
-        reader.close()
+            yield from (record for message in messages if (record := _record(message)) is not None)
 
 
 def redrive(config: Config, source: str | None = None, path: str | None = None) -> Redriven:
     """Send back what has not been sent back yet, all or that of one source or path."""
-    reader = _Reader(config)
-    producer = Producer(
-        {
-            **config.kafka.client_properties(),
-            **config.kafka.producer,
-            "transactional.id": reader.group,
-            "retry.backoff.ms": 5,
-            "message.max.bytes": config.worker.max_value_bytes * 2 + 1_000_000,
-        }
-    )
     done = Redriven()
-    try:
-        producer.init_transactions(_START_S)
-        for messages in reader.batches():
-            _send_back(producer, reader, messages, done, source, path)
-    except KafkaException as error:
-        raise FatalError(f"re-driving stopped: {error}; messages before it are back, run it again") from None
-    finally:
-        reader.close()
+    with _Reader(config) as reader:
+        producer = clients.producer(
+            config.kafka, "redrive", reader.group, message_bytes=config.worker.max_value_bytes * 2 + 1_000_000
+        )
+        try:
+            producer.init_transactions(_START_S)
+            for messages in reader.batches():
+                _send_back(producer, reader, messages, done, source, path)
+        except KafkaException as error:
+            reason = f"re-driving stopped: {error}; messages before it are back, run it again"
+            raise FatalError(reason) from None
     return done
 
 
@@ -95,22 +79,22 @@ def _send_back(
 ) -> None:
     producer.begin_transaction()
     for message in messages:
-        found = _found(message)
-        if found is None:
+        stored = _record(message)
+        if stored is None:
             continue
-        if source not in (None, found.letter.source) or path not in (None, found.letter.path):
-            _produce(producer, to_record(found.letter), reader.topic, found.partition)
+        letter = stored.letter
+        if source not in (None, letter.source) or path not in (None, letter.path):
+            _produce(producer, to_record(letter), reader.topic, stored.partition)
             done.kept += 1
-        elif any(name == TRUNCATED for name, _ in found.letter.headers):
+        elif any(name == TRUNCATED for name, _ in letter.headers):
             done.truncated += 1
         else:
-            letter = found.letter
             record = Record(letter.key, letter.value, _counted(letter.headers))
             _produce(producer, record, letter.topic, letter.partition, letter.timestamp_ms)
             done.sent += 1
     ends = {message.partition() or 0: (message.offset() or 0) + 1 for message in messages}
     offsets = [TopicPartition(reader.topic, partition, offset) for partition, offset in ends.items()]
-    producer.send_offsets_to_transaction(offsets, reader.consumer.consumer_group_metadata())
+    producer.send_offsets_to_transaction(offsets, reader.group_metadata())
     producer.commit_transaction()
 
 
@@ -134,84 +118,42 @@ def _counted(headers: Headers) -> Headers:
 
 
 class _Reader:
-    """Reads the dead-letter topic from a start to the end that it had then."""
+    """Reads the dead-letter topic from the last re-drive, or its start, to the end that it has now."""
 
     def __init__(self, config: Config) -> None:
         self.topic = config.topics.dead_letters
         self.group = f"{config.kafka.group_id}-redrive"
-        self.consumer = Consumer(
-            {
-                **config.kafka.client_properties(),
-                **config.kafka.consumer,
-                "group.id": self.group,
-                "enable.auto.commit": False,
-                "isolation.level": "read_committed",
-                "enable.partition.eof": True,
-                "auto.offset.reset": "earliest",
-                "log_level": 0,
-            }
-        )
+        self._log = TopicLog(config.kafka, "redrive")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._log.close()
 
     def batches(self, *, from_start: bool = False) -> Iterator[list[Message]]:
-        """Messages from the last re-drive (or the start) to the end as it is now."""
-        starts = self._starts(from_start)
-        ends = {one.partition: self.consumer.get_watermark_offsets(one)[1] for one in starts}
-        self.consumer.assign(starts)
-        while ends:
-            messages: list[Message] = []
-            for message in self.consumer.consume(_BATCH, timeout=0.1):
-                error, partition, offset = message.error(), message.partition() or 0, message.offset() or 0
-                if error is None and partition in ends and offset < ends[partition]:
-                    messages.append(message)
-                if error is not None and error.code() != KafkaError._PARTITION_EOF:
-                    continue
-                if error is not None or offset >= ends.get(partition, 0) - 1:
-                    ends.pop(partition, None)
-            if messages:
-                yield messages
-
-    def close(self) -> None:
-        self.consumer.close()
-
-    def _starts(self, from_start: bool) -> list[TopicPartition]:
-        try:
-            topics = self.consumer.list_topics(self.topic, timeout=_WAIT_S).topics
-        except KafkaException as error:
-            servers = "kafka.bootstrap_servers: no broker answers"
-            raise ConfigurationError(f"{servers} ({error.args[0].str()}); is one running there?") from None
-        found = topics[self.topic]
-        if found.error is not None:
-            fix = "name it by topics.dead_letters, or let `riskstream doctor --create-topics N` make it"
-            raise ConfigurationError(f"topics.dead_letters: there is no topic {self.topic!r}; {fix}")
-        partitions = [TopicPartition(self.topic, partition) for partition in found.partitions]
-        if not from_start:
-            partitions = self._committed(partitions)
-        return [
-            TopicPartition(
-                self.topic, one.partition, OFFSET_BEGINNING if from_start or one.offset < 0 else one.offset
-            )
-            for one in partitions
+        """Messages, at most 500 at a time, partition by partition as they come."""
+        partitions = [
+            (self.topic, number) for number in self._log.partitions(self.topic, "topics.dead_letters")
         ]
+        starts = {} if from_start else self._log.committed(partitions)
+        bounds = {partition: self._log.bounds(partition) for partition in partitions}
+        ranges = {
+            partition: (max(low, starts.get(partition, low)), high)
+            for partition, (low, high) in bounds.items()
+        }
+        return BoundedReader(self._log, ranges).all(_BATCH, 0.1)
 
-    def _committed(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
-        """Offsets of the group; asks again while the brokers are choosing its coordinator."""
-        deadline = time.monotonic() + _WAIT_S
-        while True:
-            try:
-                return self.consumer.committed(partitions, timeout=_WAIT_S)
-            except KafkaException as error:
-                if time.monotonic() > deadline:
-                    raise ConfigurationError(
-                        f"kafka: offsets of {self.group!r} cannot be read: {error}"
-                    ) from None
-                time.sleep(0.1)
+    def group_metadata(self) -> object:
+        """What a transaction commits this group's offsets with."""
+        return self._log.client.consumer_group_metadata()
 
 
-def _found(message: Message) -> Found | None:
+def _record(message: Message) -> StoredLetter | None:
     letter = from_record(_bytes(message.key()), _bytes(message.value()), _headers(message))
     if letter is None:
         return None
-    return Found(letter, message.partition() or 0, message.offset() or 0)
+    return StoredLetter(letter, message.partition() or 0, message.offset() or 0)
 
 
 def _bytes(data: str | bytes | None) -> bytes | None:

@@ -2,69 +2,45 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Self
+from collections.abc import Iterable
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
-
-from features.core.errors import ConfigurationError
 from features.definitions.plan import Plan
 from features.store.base import Partition
-from stream.kafka.client.errors import kafka_error, sort
+from stream.codecs.messages import PartitionId
+from stream.kafka.readers.log import TopicLog
 from stream.settings.config import Config
 
-_TIMEOUT = 10.0
 
-
-class GroupOffsets:
-    """Asks without joining the group."""
-
-    def __init__(self, config: Config, plan: Plan) -> None:
-        self._client = Consumer(
-            {
-                "log_level": 0,
-                **config.kafka.client_properties(),
-                **config.kafka.consumer,
-                "group.id": config.kafka.group_id,
-                "isolation.level": "read_committed",
-                "enable.auto.commit": False,
-            }
+def committed(config: Config, topics: Iterable[str]) -> dict[PartitionId, int]:
+    """What the project's group has committed of some topics; without partitions of which it has committed nothing."""
+    with TopicLog(config.kafka, "offsets") as log:
+        return log.committed(
+            (topic, number) for topic in topics if log.exists(topic) for number in log.partitions(topic)
         )
+
+
+class GroupOffsets(TopicLog):
+    """Asks about the inputs of a plan, without joining the group."""
+
+    def __init__(self, config: Config, plan: Plan, *, recovering: bool = False) -> None:
+        super().__init__(config.kafka, "offsets", recovering=recovering)
         self._sources = {source.topic: name for name, source in plan.sources.items()}
 
-    def __enter__(self) -> Self:
-        return self
+    def inputs(self) -> dict[PartitionId, Partition]:
+        """Each partition of the inputs, with its name in state."""
+        return {
+            (topic, number): Partition(name, number)
+            for topic, name in self._sources.items()
+            if self.exists(topic)
+            for number in self.partitions(topic)
+        }
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._client.close()
-
-    def _places(self) -> list[TopicPartition]:
-        out = []
-        try:
-            found = self._client.list_topics(timeout=_TIMEOUT).topics
-        except KafkaException as error:
-            raise ConfigurationError(
-                f"kafka.bootstrap_servers: no broker answers: {kafka_error(error).str()}"
-            ) from error
-        for topic in self._sources:
-            if topic in found:
-                out += [TopicPartition(topic, number) for number in found[topic].partitions]
-        return out
-
-    def committed(self) -> dict[Partition, int]:
+    def committed_by_source(self) -> dict[Partition, int]:
         """Committed offset of each partition of the inputs; 0 where there is none."""
-        try:
-            found = self._client.committed(self._places(), _TIMEOUT)
-        except KafkaException as error:
-            raise sort(error, "asking for committed offsets") from error
-        return {Partition(self._sources[one.topic], one.partition): max(0, one.offset) for one in found}
+        inputs = self.inputs()
+        offsets = self.committed(inputs)
+        return {named: offsets.get(partition, 0) for partition, named in inputs.items()}
 
     def log_starts(self) -> dict[Partition, int]:
         """First offset that each partition's log still holds."""
-        out = {}
-        for one in self._places():
-            low, _ = self._client.get_watermark_offsets(one, _TIMEOUT)
-            out[Partition(self._sources[one.topic], one.partition)] = low
-        return out
+        return {named: self.bounds(partition)[0] for partition, named in self.inputs().items()}

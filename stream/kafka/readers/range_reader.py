@@ -11,17 +11,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from features.core.batch import Ints, MicroBatch, SourceBatch
-from features.core.errors import ConfigurationError, FatalError
+from features.core.errors import ConfigurationError
 from features.offline.order import arrange
 from features.offline.reader import concatenated
 from stream.codecs.json import Decoder
-from stream.codecs.messages import RawBatch
+from stream.codecs.messages import PartitionId
+from stream.kafka.client.messages import by_partition, columns
+from stream.kafka.readers.bounded import BoundedReader
+from stream.kafka.readers.log import TopicLog
+from stream.settings.tables import Kafka
 
-_WAIT_S = 10.0
-_STALLED_S = 60.0
 _ENOUGH = 5_000
 _BUFFER = 40_000
 
@@ -36,22 +37,17 @@ class _Queue:
     `floor` is how far those reached that were handed on.
     """
 
-    topic: str
-    number: int
-    next: int
-    end: int
     held: list[SourceBatch] = field(default_factory=list)
     reached: int = np.iinfo(np.int64).min
     floor: int = np.iinfo(np.int64).min
-    paused: bool = False
-
-    @property
-    def exhausted(self) -> bool:
-        return self.next >= self.end
 
     @property
     def rows(self) -> int:
         return sum(map(len, self.held))
+
+    def add(self, events: SourceBatch) -> None:
+        self.held.append(events)
+        self.reached = max(self.reached, int(events.event_time.max()))
 
     def take(self, bound: int | None) -> SourceBatch | None:
         """Events that no other partition can still precede: before `bound` in the order of this one."""
@@ -79,7 +75,7 @@ class RangeReader:
 
     def __init__(
         self,
-        properties: Mapping[str, Any],
+        kafka: Kafka,
         decoders: Mapping[str, Decoder],
         *,
         start_ms: int | None = None,
@@ -89,134 +85,104 @@ class RangeReader:
         self._decoders = decoders
         self._limits = (start_ms, end_ms)
         self.rejected = 0
-        self._consumer = Consumer(
-            {
-                **properties,
-                "group.id": "riskstream-range-reader",
-                "enable.auto.commit": False,
-                "isolation.level": "read_committed",
-                "auto.offset.reset": "error",
-                "enable.partition.eof": True,
-            }
-        )
-        self._queues = {
-            (one.topic, one.number): one
+        self._log = TopicLog(kafka)
+        offsets = {
+            (topic, number): bounds
             for topic in sorted(decoders)
-            for one in self._open(topic, (ranges or {}).get(topic))
+            for number, bounds in self._resolved(topic, (ranges or {}).get(topic)).items()
         }
         self.ranges = {
-            topic: {one.number: (one.next, one.end) for one in self._queues.values() if one.topic == topic}
+            topic: {number: bounds for (name, number), bounds in offsets.items() if name == topic}
             for topic in decoders
         }
-        self.total = sum(one.end - one.next for one in self._queues.values())
-        self._consumer.assign(
-            [TopicPartition(one.topic, one.number, one.next) for one in self._queues.values()]
-        )
+        self._queues = {partition: _Queue() for partition in offsets}
+        self._reader = BoundedReader(self._log, offsets)
+
+    @property
+    def total(self) -> int:
+        """Messages to read; fewer come where transactions left their markers in the log."""
+        return sum(end - first for ranges in self.ranges.values() for first, end in ranges.values())
 
     def __iter__(self) -> Iterator[MicroBatch]:
         while True:
-            self._read(lambda one: one.rows < _ENOUGH)
-            reached = [one.reached for one in self._queues.values() if not one.exhausted]
-            bound = min(reached) if reached else None
-            floors = {place: one.floor for place, one in self._queues.items()}
-            parts = [part for one in self._queues.values() if (part := one.take(bound)) is not None]
-            if parts:
-                yield arrange(_by_source(parts), floors)
+            self._read(lambda queue: queue.rows < _ENOUGH)
+            coming = [queue.reached for _, queue in self._unfinished()]
+            bound = min(coming) if coming else None
+            floors = {partition: queue.floor for partition, queue in self._queues.items()}
+            taken = [queue.take(bound) for queue in self._queues.values()]
+            batches = [batch for batch in taken if batch is not None]
+            if batches:
+                yield arrange(_by_source(batches), floors)
             elif bound is None:
                 return
             else:
-                self._read(lambda one, bound=bound: one.reached <= bound)  # type: ignore[misc]
+                self._read(lambda queue, bound=bound: queue.reached <= bound)  # type: ignore[misc]
 
     def close(self) -> None:
         """Leave the brokers."""
-        self._consumer.close()
+        self._log.close()
 
-    def _open(self, topic: str, ranges: Mapping[int, tuple[int | None, int | None]] | None) -> list[_Queue]:
-        try:
-            listed = self._consumer.list_topics(topic, _WAIT_S).topics[topic]
-            if listed.error is not None:
-                raise ConfigurationError(f"input kafka:{topic}: {listed.error.str()}")
-            unknown = sorted(set(ranges or ()) - set(listed.partitions))
-            if unknown:
-                raise ConfigurationError(f"input kafka:{topic}: there is no partition {unknown[0]}")
-            return [
-                self._queue(topic, number, None if ranges is None else ranges[number])
-                for number in sorted(listed.partitions)
-                if ranges is None or number in ranges
-            ]
-        except KafkaException as error:
-            raise ConfigurationError(f"kafka.bootstrap_servers: {error.args[0].str()}") from error
+    def _resolved(
+        self, topic: str, ranges: Mapping[int, tuple[int | None, int | None]] | None
+    ) -> dict[int, tuple[int, int]]:
+        """First offset and end of each partition that is read."""
+        numbers = self._log.partitions(topic, f"input kafka:{topic}")
+        if ranges is None:
+            return {number: self._by_time((topic, number)) for number in numbers}
+        unknown = sorted(set(ranges) - set(numbers))
+        if unknown:
+            raise ConfigurationError(f"input kafka:{topic}: there is no partition {unknown[0]}")
+        return {number: self._by_offset((topic, number), *ranges[number]) for number in sorted(ranges)}
 
-    def _queue(self, topic: str, number: int, asked: tuple[int | None, int | None] | None) -> _Queue:
-        low, high = self._consumer.get_watermark_offsets(TopicPartition(topic, number), _WAIT_S)
-        if asked is None:
-            first, end = (self._at(topic, number, one, high) for one in self._limits)
-            return _Queue(topic, number, low if first is None else first, high if end is None else end)
-        first, end = (low if asked[0] is None else asked[0]), (high if asked[1] is None else asked[1])
+    def _by_time(self, partition: PartitionId) -> tuple[int, int]:
+        low, high = self._log.bounds(partition)
+        start_ms, end_ms = self._limits
+        first = low if start_ms is None else self._at(partition, start_ms, high)
+        end = high if end_ms is None else self._at(partition, end_ms, high)
+        return first, max(first, end)
+
+    def _at(self, partition: PartitionId, time_ms: int, high: int) -> int:
+        offset = self._log.offset_at(partition, time_ms)
+        return high if offset is None else offset
+
+    def _by_offset(self, partition: PartitionId, start: int | None, stop: int | None) -> tuple[int, int]:
+        low, high = self._log.bounds(partition)
+        first, end = (low if start is None else start), (high if stop is None else stop)
         if first < low or end > high:
-            there = f"it holds {low} to {high}"
+            topic, number = partition
             raise ConfigurationError(
-                f"input kafka:{topic}: offsets {first} to {end} of partition {number}: {there}"
+                f"input kafka:{topic}: offsets {first} to {end} of partition {number}: it holds {low} to {high}"
             )
-        return _Queue(topic, number, first, max(first, end))
+        return first, max(first, end)
 
-    def _at(self, topic: str, number: int, time_ms: int | None, high: int) -> int | None:
-        """The first offset whose message is not older than a time."""
-        if time_ms is None:
-            return None
-        found = self._consumer.offsets_for_times([TopicPartition(topic, number, time_ms)], _WAIT_S)[0]
-        return high if found.offset < 0 else int(found.offset)
+    def _unfinished(self) -> list[tuple[PartitionId, _Queue]]:
+        return [
+            (partition, queue)
+            for partition, queue in self._queues.items()
+            if not self._reader.ended(partition)
+        ]
 
     def _read(self, wants: Callable[[_Queue], bool]) -> None:
         """Read until no partition that has not ended wants more; those that do not and hold much are paused."""
-        idle = 0.0
-        while any(not one.exhausted and wants(one) for one in self._queues.values()):
-            self._pause(wants)
-            messages = self._consumer.consume(10_000, 0.2)
-            idle = 0.0 if messages else idle + 0.2
-            if idle > _STALLED_S:
-                raise FatalError(
-                    f"no message for {_STALLED_S:g} s before the range's end; is a transaction open?"
-                )
-            self._take_in(messages)
+        while any(wants(queue) for _, queue in self._unfinished()):
+            self._reader.pause(
+                partition
+                for partition, queue in self._unfinished()
+                if queue.rows >= _BUFFER and not wants(queue)
+            )
+            for partition, messages in by_partition(self._reader.read()).items():
+                self._decode(partition, messages)
 
-    def _pause(self, wants: Callable[[_Queue], bool]) -> None:
-        for one in self._queues.values():
-            full = one.exhausted or (one.rows >= _BUFFER and not wants(one))
-            if full != one.paused:
-                places = [TopicPartition(one.topic, one.number)]
-                (self._consumer.pause if full else self._consumer.resume)(places)
-                one.paused = full
-
-    def _take_in(self, messages: list[Any]) -> None:
-        raw: dict[tuple[str, int], RawBatch] = {}
-        for message in messages:
-            error = message.error()
-            if error is not None and error.code() != KafkaError._PARTITION_EOF:
-                raise FatalError(f"input kafka:{message.topic()}: {error.str()}")
-            one = self._queues[message.topic(), message.partition()]
-            if error is not None:
-                one.next = max(one.next, message.offset())
-                continue
-            if one.next <= message.offset() < one.end:
-                batch = raw.setdefault((one.topic, one.number), RawBatch(one.topic))
-                batch.partitions.append(one.number)
-                batch.offsets.append(message.offset())
-                batch.timestamps_ms.append(message.timestamp()[1])
-                batch.keys.append(message.key())
-                batch.values.append(message.value())
-                batch.headers.append(message.headers())
-            one.next = max(one.next, message.offset() + 1)
-        for place, batch in raw.items():
-            events, letters = self._decoders[place[0]].decode(batch)
-            self.rejected += len(letters)
-            if len(events):
-                self._queues[place].held.append(events)
-                self._queues[place].reached = max(self._queues[place].reached, int(events.event_time.max()))
+    def _decode(self, partition: PartitionId, messages: list[Any]) -> None:
+        topic = partition[0]
+        events, letters = self._decoders[topic].decode(columns(messages)[topic])
+        self.rejected += len(letters)
+        if len(events):
+            self._queues[partition].add(events)
 
 
-def _by_source(parts: list[SourceBatch]) -> list[SourceBatch]:
+def _by_source(batches: list[SourceBatch]) -> list[SourceBatch]:
     grouped: dict[str, list[SourceBatch]] = {}
-    for part in parts:
-        grouped.setdefault(part.source.name, []).append(part)
+    for batch in batches:
+        grouped.setdefault(batch.source.name, []).append(batch)
     return [concatenated(group) for group in grouped.values()]

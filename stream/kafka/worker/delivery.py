@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, Protocol
@@ -12,10 +12,12 @@ from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from features.core.errors import FatalError, FencedError, RetriableError
 from stream.codecs.alerts import Record
+from stream.kafka.client import clients
 from stream.kafka.client.bounded_call import Aside, NoReturn
 from stream.kafka.client.consumer import InputConsumer
 from stream.kafka.client.errors import kafka_error, sort
 from stream.kafka.client.producer import produce
+from stream.settings.tables import Kafka
 from stream.telemetry.moments import point
 
 Outputs = list[tuple[str, list[Record]]]
@@ -77,8 +79,9 @@ class ExactlyOnce:
 
     settle_every = 0.0
 
-    def __init__(self, settings: Mapping[str, Any]) -> None:
-        self._settings = dict(settings)
+    def __init__(self, kafka: Kafka, transactional_id: str) -> None:
+        self._kafka = kafka
+        self._id = transactional_id
         self._producer: Producer | None = None
         self._open = False
         self._fenced: list[float] = []
@@ -86,7 +89,7 @@ class ExactlyOnce:
 
     def open(self) -> None:
         """See Delivery; aborts an open transaction of this transactional id."""
-        producer = Producer(self._settings)
+        producer = clients.producer(self._kafka, "worker", self._id)
         _call(lambda: producer.init_transactions(_INIT_TIMEOUT), "opening transactions")
         self._producer = producer
 
@@ -190,14 +193,14 @@ class AtLeastOnce:
 
     settle_every = 0.1
 
-    def __init__(self, settings: Mapping[str, Any], consumer: InputConsumer) -> None:
-        self._settings = dict(settings)
+    def __init__(self, kafka: Kafka, consumer: InputConsumer) -> None:
+        self._kafka = kafka
         self._consumer = consumer
         self._producer: Producer | None = None
 
     def open(self) -> None:
         """See Delivery."""
-        self._producer = Producer(self._settings)
+        self._producer = clients.producer(self._kafka, "worker")
 
     def deliver(self, outputs: Outputs, offsets: list[TopicPartition], metadata: Any) -> None:
         """See Delivery."""

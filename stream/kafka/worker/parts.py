@@ -11,8 +11,6 @@ from features.core.errors import ConfigurationError
 from features.state.flusher import Flusher
 from features.state.slices import SliceState, StateSettings
 from features.store.base import Store, StoreUnavailable
-from stream.kafka.client import consumer as consuming
-from stream.kafka.client import producer as producing
 from stream.kafka.client.consumer import InputConsumer
 from stream.kafka.client.preflight import Preflight
 from stream.kafka.worker.assignment import Positions
@@ -42,7 +40,7 @@ def connect(
 ) -> Iterator[Clients]:
     """Clients of a worker, ready; ConfigurationError names what is missing. Left: the group is left too."""
     plan, worker = scorer.plan, config.worker
-    preflight = Preflight(config.kafka.client_properties())
+    preflight = Preflight(config.kafka)
     inputs = {f"sources.{name}.topic": source.topic for name, source in plan.sources.items()}
     counts = preflight.topics(inputs, _output_topics(config))
     preflight.check_retention(plan, counts)
@@ -88,11 +86,10 @@ def _state_settings(config: Config) -> StateSettings:
 
 def _clients(config: Config) -> tuple[InputConsumer, Delivery]:
     kafka, worker = config.kafka, config.worker
-    common = kafka.client_properties()
-    consumer = InputConsumer(consuming.properties(common, kafka.consumer, kafka.group_id))
+    consumer = InputConsumer(kafka)
     if worker.delivery == "at_least_once":
-        return consumer, AtLeastOnce(producing.properties(common, kafka.producer, None), consumer)
-    return consumer, ExactlyOnce(producing.properties(common, kafka.producer, worker_name(config)))
+        return consumer, AtLeastOnce(kafka, consumer)
+    return consumer, ExactlyOnce(kafka, worker_name(config))
 
 
 def worker_name(config: Config) -> str:

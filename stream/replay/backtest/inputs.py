@@ -20,6 +20,7 @@ from stream.codecs.json import Decoder
 from stream.project import build
 from stream.replay.backtest.request import Request, micros
 from stream.settings import config as configs
+from stream.settings.tables import Kafka
 
 KAFKA = "kafka:"
 _OFFSETS = re.compile(r"(\d+):(\d*)\.\.(\d*)")
@@ -99,20 +100,17 @@ def _topics(request: Request, kafka: list[str], plan: Plan) -> Iterator[Feed]:
         )
     pins = request.work / "ranges.json"
     pinned: Pinned = msgspec.json.decode(pins.read_bytes(), type=Pinned) if pins.exists() else {}
-    properties = config.kafka.client_properties()
     if not pinned:
-        pinned = _resolved(asked, decoders, properties)
+        pinned = _resolved(asked, decoders, config.kafka)
         pins.write_bytes(msgspec.json.encode(pinned))
-    reader = RangeReader(properties, {topic: decoders[topic] for topic in asked}, ranges=pinned)
+    reader = RangeReader(config.kafka, {topic: decoders[topic] for topic in asked}, ranges=pinned)
     try:
         yield Feed(_numbered(iter(reader)), reader.total, lambda: reader.rejected)
     finally:
         reader.close()
 
 
-def _resolved(
-    asked: Mapping[str, str], decoders: Mapping[str, Decoder], properties: Mapping[str, object]
-) -> Pinned:
+def _resolved(asked: Mapping[str, str], decoders: Mapping[str, Decoder], kafka: Kafka) -> Pinned:
     """What `kafka:TOPIC`, `kafka:TOPIC@FROM..TO` (message times) or `@0:FROM..TO,...` (offsets) mean now."""
     from stream.kafka.readers.range_reader import RangeReader
 
@@ -120,7 +118,7 @@ def _resolved(
     for topic, text in asked.items():
         offsets, times = _ranges(topic, text)
         reader = RangeReader(
-            properties,
+            kafka,
             {topic: decoders[topic]},
             start_ms=times[0],
             end_ms=times[1],

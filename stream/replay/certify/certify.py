@@ -14,7 +14,8 @@ from features.profiles.joins import ProfileTable
 from stream.codecs import dead_letters as dlq
 from stream.codecs.messages import RawMessage
 from stream.kafka.client.consumer import Place
-from stream.kafka.readers.topic_reader import TopicReader, committed
+from stream.kafka.readers.offsets import committed
+from stream.kafka.readers.topic_reader import TopicReader
 from stream.project import build
 from stream.replay.certify import units
 from stream.replay.certify.certificate import VERSION, Certificate, Difference, Range
@@ -65,7 +66,7 @@ class _Certifier:
         self._plan = build.make_plan(config)
         self._decoders = build.make_decoders(config, self._plan)
         self._findings = Findings()
-        upto = committed(config.kafka.client_properties(), config.kafka.group_id, self._decoders)
+        upto = committed(config, self._decoders)
         self._journal = self._read_journal()
         self._chosen = [unit for unit in self._journal.all() if self._in_range(unit)]
         self._spans = _spans(self._journal, self._chosen, upto if self._end is None else {})
@@ -109,7 +110,7 @@ class _Certifier:
         return found
 
     def _open(self, topics: Iterable[str], since_ms: int | None = None) -> TopicReader:
-        reader = TopicReader(self._config.kafka.client_properties(), topics, since_ms)
+        reader = TopicReader(self._config.kafka, topics, since_ms)
         self._opened.callback(reader.close)
         return reader
 

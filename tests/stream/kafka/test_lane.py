@@ -11,10 +11,11 @@ from confluent_kafka import Consumer, TopicPartition
 
 from features.core.batch import MicroBatch
 from features.core.errors import RetriableError, RiskstreamError
-from stream.kafka.client.consumer import InputConsumer, properties
+from stream.kafka.client.consumer import InputConsumer
 from stream.kafka.worker.commits import Lane
 from stream.kafka.worker.delivery import AtLeastOnce, Outputs
 from stream.kafka.worker.unit import Decoded, Unit
+from stream.settings.tables import Kafka
 
 Offsets = list[TopicPartition]
 
@@ -131,7 +132,7 @@ def test_a_refused_commit_is_raised_and_told_to_nobody(setting: Setting) -> None
 def joined(kafka: str, make_topic: Callable[..., str]) -> Iterator[tuple[InputConsumer, str]]:
     """A consumer that owns the one partition of a topic of its own."""
     topic = make_topic()
-    consumer = InputConsumer(properties({"bootstrap.servers": kafka}, {}, f"{topic}-group"))
+    consumer = InputConsumer(Kafka(bootstrap_servers=kafka, group_id=f"{topic}-group"))
     got: list[TopicPartition] = []
 
     def assigned(client: Consumer, partitions: Offsets) -> None:
@@ -157,7 +158,7 @@ def _answered(consumer: InputConsumer, answer: Future[None]) -> None:
 
 def test_kafka_has_what_was_answered(kafka: str, joined: tuple[InputConsumer, str]) -> None:
     consumer, topic = joined
-    delivery = AtLeastOnce({"bootstrap.servers": kafka}, consumer)
+    delivery = AtLeastOnce(Kafka(bootstrap_servers=kafka), consumer)
     given_up = delivery.finish_soon([TopicPartition(topic, 0, 1, metadata="origin=0")])
     answer = delivery.finish_soon([TopicPartition(topic, 0, 2, metadata="origin=0")])
     _answered(consumer, answer)
