@@ -14,6 +14,7 @@ from features.core.errors import FatalError
 from stream.codecs.alerts import Record
 from stream.codecs.contracts import DeadLetter
 from stream.codecs.messages import Headers
+from stream.settings.tables import WorkerSettings
 
 PREFIX = "riskstream-"
 REDRIVEN = "riskstream-redriven"
@@ -119,6 +120,11 @@ class DlqLimit:
             raise _stop(
                 f"{self._bad} of the last {self._seen} events could not be used", "dead_letter_ratio", letters
             )
+
+
+def limit_of(worker: WorkerSettings) -> DlqLimit:
+    """The limit that the settings ask for."""
+    return DlqLimit(worker.dead_letter_ratio, worker.dead_letter_window, worker.dead_letter_consecutive)
 
 
 def _stop(what: str, setting: str, letters: Sequence[DeadLetter]) -> FatalError:

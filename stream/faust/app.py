@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -21,8 +22,8 @@ import faust
 
 from features.core.errors import ConfigurationError, RetriableError
 from stream.codecs.messages import RawMessage
-from stream.faust.agent import Face
-from stream.kafka.worker.delivery import Outputs
+from stream.faust.agent import open_face
+from stream.kafka.batches.scored import Outputs
 from stream.settings.config import Config, load
 
 Result = TypeVar("Result")
@@ -93,7 +94,8 @@ class _Scoring:
 
     def __init__(self, app: Any, config: Config) -> None:
         self._app = app
-        self.face = Face(config)
+        self._closing = ExitStack()
+        self.face = self._closing.enter_context(open_face(config))
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="scorer")
         self._generation = 0
 
@@ -110,9 +112,9 @@ class _Scoring:
     async def _batch(self, events: list[Any]) -> None:
         generation = self._generation
         consumer = self._app.consumer
-        places = [(one.topic, one.partition) for one in consumer.assignment()]
+        partitions = [(assigned.topic, assigned.partition) for assigned in consumer.assignment()]
         messages = [_raw(event.message) for event in events]
-        outputs = await self._run(lambda: self.face.score(messages, places))
+        outputs = await self._run(lambda: self.face.score(messages, partitions))
         await self._publish(outputs)
         for event in events:
             for _ in range(2):
@@ -121,12 +123,12 @@ class _Scoring:
         await consumer.commit()
         await consumer.commit()
         last: dict[tuple[str, int], int] = {}
-        for one in messages:
-            last[one.topic, one.partition] = one.offset + 1
+        for message in messages:
+            last[message.topic, message.partition] = message.offset + 1
         if generation != self._generation:
             return
         stored = consumer._committed_offset
-        if any((stored.get(faust.types.TP(*place)) or 0) < at for place, at in last.items()):
+        if any((stored.get(faust.types.TP(*partition)) or 0) < offset for partition, offset in last.items()):
             raise RetriableError("the group's offsets were not stored")
         await self._run(lambda: self.face.committed(last))
 
@@ -149,7 +151,7 @@ class _Scoring:
 
     async def close(self, *_: Any, **__: Any) -> None:
         """The app stops."""
-        await self._run(self.face.close)
+        await self._run(self._closing.close)
         self._thread.shutdown()
 
     async def _run(self, work: Callable[[], Result]) -> Result:

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from models.core.base import Model
     from models.decision.decisions import Mode
     from models.decision.policy import Policy
-    from stream.codecs.dead_letters import DlqLimit
     from stream.scoring.scorer import Scorer
     from stream.scoring.swap import Watched
 
@@ -172,14 +171,6 @@ def _optional(store: ProfileStore) -> ProfileStore:
     from features.store.optional import OptionalProfiles
 
     return OptionalProfiles(store)
-
-
-def make_dlq_limit(config: Config) -> DlqLimit:
-    """What stops the worker when its input is bad."""
-    from stream.codecs.dead_letters import DlqLimit
-
-    worker = config.worker
-    return DlqLimit(worker.dead_letter_ratio, worker.dead_letter_window, worker.dead_letter_consecutive)
 
 
 def _file(config: Config, setting: str, name: str, what: str) -> str:

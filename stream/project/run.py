@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -18,6 +19,7 @@ from features.definitions.plan import Plan
 from stream.codecs.alerts import AlertEncoder
 from stream.kafka.client.side_producer import SideProducer
 from stream.kafka.readers.past_alerts import recall
+from stream.kafka.worker.wiring import connect
 from stream.kafka.worker.worker import Worker
 from stream.project import build
 from stream.scoring.challengers import Challengers, Shadow
@@ -47,14 +49,15 @@ def run_worker(config_file: Path, ordinal: int | None = None) -> int:
     try:
         scorer = build.make_scorer(config, plan, store)
         swapper = Swapper(build.make_watched(config, plan, config.models.routes), scorer, _counted(metrics))
-        worker = Worker(config, scorer, store, decoders, metrics, swapper.between)
-        worker.recall = partial(recall, config, plan, scorer)
+        remembered = partial(recall, config, plan, scorer)
         if config.worker.metrics_port:
             metrics.serve(config.worker.metrics_host, config.worker.metrics_port)
         swapper.start(config.models.poll_ms)
         try:
-            with _shadow(config, plan, scorer, metrics):
-                return _until_stopped(worker)
+            with _shadow(config, plan, scorer, metrics), _signals() as stop:
+                with connect(config, scorer, store, decoders) as clients:
+                    Worker(clients, stop, metrics, swapper.between, remembered).run()
+                return stop.code
         finally:
             swapper.stop()
     finally:
@@ -100,23 +103,29 @@ def _counted(metrics: Metrics) -> Callable[[str, str], None]:
     return count
 
 
-def _until_stopped(worker: Worker) -> int:
+class _Stop(threading.Event):
+    """Set by the first signal; `code` is what the process then ends with."""
+
     code = 0
 
-    def stop(number: int, _: FrameType | None) -> None:
-        nonlocal code
-        code = INTERRUPTED if number == signal.SIGINT else 0
+
+@contextmanager
+def _signals() -> Iterator[_Stop]:
+    """An event that SIGTERM and SIGINT set, in a process tuned for a worker."""
+    stop = _Stop()
+
+    def on_signal(number: int, _: FrameType | None) -> None:
+        stop.code = INTERRUPTED if number == signal.SIGINT else 0
         _log.info("stopping", signal=signal.Signals(number).name)
-        worker.stop()
+        stop.set()
 
     # Batches are lists and columns without cycles, thousands of objects each: look for cycles seldom.
     gc.set_threshold(*_GC_THRESHOLDS)
     # The flusher packs in Python for milliseconds; a unit of work would wait 5 ms each time for its turn.
     sys.setswitchinterval(_SWITCH_S)
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        worker.run()
+        yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    return code

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from confluent_kafka import TopicPartition
-
 from features.state.cold_reads import ColdReader
 from features.state.slices import SliceState
 from features.store import layout
+from stream.kafka.batches.delivery import ExactlyOnce
+from stream.kafka.batches.scored import ScoredBatch
 from stream.kafka.client.producer import produce
-from stream.kafka.worker.delivery import ExactlyOnce, Outputs
 
 NAMES = ("mark_check", "transaction", "muted_replay")
 
@@ -42,7 +41,7 @@ def _no_mark_check() -> None:
     vars(redis_store)["FLUSH_SCRIPT"] = b"\n".join(kept)
 
 
-def _outputs_alone(self: Any, outputs: Outputs, offsets: list[TopicPartition], metadata: Any) -> None:
+def _outputs_alone(self: Any, batch: ScoredBatch) -> None:
     """Outputs and offsets in two transactions (against PROTOCOL 2.3)."""
     from stream.telemetry.moments import point
 
@@ -51,11 +50,11 @@ def _outputs_alone(self: Any, outputs: Outputs, offsets: list[TopicPartition], m
         producer.begin_transaction()
         self._open = True
         if step == "outputs":
-            for topic, records in outputs:
+            for topic, records in batch.outputs:
                 produce(producer, topic, records)
         else:
             point("before_send_offsets")
-            producer.send_offsets_to_transaction(offsets, metadata)
+            producer.send_offsets_to_transaction(batch.offsets, batch.group)
             point("after_send_offsets")
             point("before_commit")
         producer.commit_transaction()

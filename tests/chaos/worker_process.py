@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 
 if __name__ == "__main__":
@@ -16,6 +17,7 @@ if __name__ == "__main__":
 
 from features.core.errors import FencedError, RiskstreamError
 from features.store.redis_store import RedisStore
+from stream.kafka.worker.wiring import connect
 from stream.kafka.worker.worker import Worker
 from stream.project.build import make_store
 from stream.settings.config import load
@@ -31,10 +33,11 @@ def main(path: Path) -> int:
     store = make_store(config)
     assert isinstance(store, RedisStore)
     prefix = os.environ["CHAOS_TOPICS"] + "-"
-    worker = Worker(config, job.scorer(prefix), store, job.decoders(prefix))
-    signal.signal(signal.SIGTERM, lambda *_: worker.stop())
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
     try:
-        worker.run()
+        with connect(config, job.scorer(prefix), store, job.decoders(prefix)) as clients:
+            Worker(clients, stop).run()
     except FencedError as error:
         sys.stderr.write(f"fenced: {error}\n")
         return 3

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,6 +21,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 from features.core.errors import RiskstreamError
 from features.store.base import Partition, ShardRead, Store, StoreUnavailable
 from features.store.layout import slice_name
+from stream.kafka.worker.wiring import connect
 from stream.kafka.worker.worker import Worker
 from stream.project.build import make_store
 from stream.settings.config import load
@@ -130,18 +132,32 @@ class WorkerThread:
     def __init__(self, config: Path, prefix: str) -> None:
         settings = load(config)
         self._store = make_store(settings)
-        self.worker = Worker(settings, job.scorer(prefix), self._store, job.decoders(prefix))
+        self._stop = threading.Event()
+        self._begun = threading.Event()
+        self._worker: Worker | None = None
+        self._connected = partial(connect, settings, job.scorer(prefix), self._store, job.decoders(prefix))
         self.error: BaseException | None = None
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
     def _run(self) -> None:
         try:
-            self.worker.run()
+            with self._connected() as clients:
+                self._worker = Worker(clients, self._stop)
+                self._begun.set()
+                self._worker.run()
         except RiskstreamError as error:
             self.error = error
         finally:
+            self._begun.set()
             self._store.close()
+
+    @property
+    def worker(self) -> Worker:
+        """Once its clients are connected."""
+        assert self._begun.wait(60)
+        assert self._worker is not None, self.error
+        return self._worker
 
     @property
     def running(self) -> bool:
@@ -153,7 +169,7 @@ class WorkerThread:
 
     def stop(self) -> None:
         """In good order; raises what ended it."""
-        self.worker.stop()
+        self._stop.set()
         self._thread.join(30)
         assert not self._thread.is_alive()
         if self.error is not None:
@@ -161,7 +177,7 @@ class WorkerThread:
 
     def abandon(self) -> None:
         """Stop without caring how it ends."""
-        self.worker.stop()
+        self._stop.set()
         self._thread.join(30)
 
     def ended(self, seconds: float = 30) -> BaseException:

@@ -16,7 +16,7 @@ from benchmarks.certified import Bank, made_up
 from models.bundles import signing
 from stream.cli.app import app
 from stream.codecs.messages import RawMessage
-from stream.kafka.worker import journal
+from stream.kafka.batches import journal
 from stream.replay.certify import certificate
 from stream.replay.certify.certify import Request, certify
 from stream.replay.certify.slices import Slices
@@ -163,7 +163,7 @@ def test_a_lost_unit_of_work_and_an_untrue_stamp_are_named(
     entries = [journal.decode(message.value or b"") for message in outputs["journal"]]
     topic = f"{bank.name}-transactions"
     middle = range(len(entries) // 2, len(entries))
-    lost = next(n for n in middle if not entries[n].holdings and topic in dict(entries[n].places))
+    lost = next(n for n in middle if not entries[n].holdings and topic in dict(entries[n].partitions))
     events = sum(entries[lost].runs[2::3])
     topic = bank.copy([*outputs["journal"][:lost], *outputs["journal"][lost + 1 :]], "journal-lost")
     found = certify(Request(config=bank.settings("lost.toml", journal=topic)))
@@ -200,11 +200,11 @@ def test_a_unit_lost_before_a_worker_took_its_partition_over_is_named(
     lost = max(
         (n for n in units if not entries[n].holdings and entries[n].scored < entries[began].recovered),
         key=lambda n: (
-            any(place in held for place in entries[n].places if place[0] == topic),
+            any(place in held for place in entries[n].partitions if place[0] == topic),
             entries[n].scored,
         ),
     )
-    assert any(place in held for place in entries[lost].places)
+    assert any(place in held for place in entries[lost].partitions)
     copied = bank.copy([*outputs["journal"][:lost], *outputs["journal"][lost + 1 :]], "journal-before")
     found = certify(Request(config=bank.settings("before.toml", journal=copied)))
     assert found.causes["lost record"] == found.counts.missing > 0

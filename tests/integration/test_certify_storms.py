@@ -12,8 +12,8 @@ import pytest
 from confluent_kafka import TopicPartition
 
 from benchmarks.certified import Bank, made_up
-from stream.kafka.worker import journal
-from stream.kafka.worker.journal import JournalEntry
+from stream.kafka.batches import journal
+from stream.kafka.batches.journal import JournalEntry
 from stream.replay.certify.certificate import Certificate
 from stream.replay.certify.certify import Request, certify
 from tests.servers.kafka_server import KafkaServer
@@ -136,7 +136,7 @@ def test_cut_logs_are_named(storm: Storm, kafka_server: KafkaServer) -> None:
         for entry in entries
         if entry.scored < middle
         for run in zip(entry.runs[::3], entry.runs[1::3], entry.runs[2::3], strict=True)
-        if entry.places[run[0]] == (place.topic, 0)
+        if entry.partitions[run[0]] == (place.topic, 0)
     )
     place.offset = upto
     kafka_server.admin().delete_records([place])[place].result(30)

@@ -16,7 +16,7 @@ from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartiti
 from confluent_kafka.admin import AdminClient, NewPartitions
 
 from features.core.errors import ConfigurationError, FatalError, FencedError
-from stream.kafka.worker import delivery as transaction
+from stream.kafka.batches import delivery as transaction
 from tests.chaos import job
 from tests.chaos.driver import stopped
 from tests.chaos.produced import Produced
@@ -129,15 +129,16 @@ def test_worker_ends_of_an_error_after_it_has_scored(world: World) -> None:
     sent = messages()
     worker = world.start_thread()
     wait_until(lambda: worker.worker.ready, PATIENCE, "the worker to be ready")
-    score = worker.worker._desk.score
+    scoring = worker.worker.clients.scoring
+    score = scoring.processor.score
 
     def fails(*batch: Any) -> Any:
         unit = score(*batch)
-        if any((one.staged < one.committed).any() for one in worker.worker._state.owned.values()):
+        if any((one.staged < one.committed).any() for one in scoring.state.owned.values()):
             raise FatalError("this model cannot score that")
         return unit
 
-    worker.worker._desk.score = fails  # type: ignore[method-assign, assignment]
+    scoring.processor.score = fails  # type: ignore[method-assign, assignment]
     for start in range(0, len(sent), 100):
         world.produce(sent[start : start + 100])
     assert "cannot score" in str(worker.ended())

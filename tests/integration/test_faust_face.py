@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from confluent_kafka.admin import AdminClient
 
 from features.core.errors import FatalError
 from stream.codecs.messages import RawMessage
-from stream.faust.agent import Face
+from stream.faust.agent import open_face
 from tests.stream.kafka.project import LOG, Project
 
 EVENTS = 60
@@ -99,26 +99,27 @@ class Agent:
 
     def __init__(self, project: Project, sent: list[dict[str, Any]]) -> None:
         self.project, self.sent = project, sent
-        self.place = (project.topic("payments"), 0)
-        self.face = Face(project.config)
+        self.partition = (project.topic("payments"), 0)
+        self.closing = ExitStack()
+        self.face = self.closing.enter_context(open_face(project.config))
         group = project.config.kafka.group_id
         self.group = Consumer({"bootstrap.servers": project.kafka, "group.id": group})
 
     def score(self, start: int, end: int) -> list[dict[str, Any]]:
         now = time.time_ns() // 1_000_000
         batch = [
-            RawMessage(*self.place, offset, now, one["key"].encode(), one["value"].encode())
+            RawMessage(*self.partition, offset, now, one["key"].encode(), one["value"].encode())
             for offset, one in enumerate(self.sent[start:end], start)
         ]
-        outputs = dict(self.face.score(batch, [self.place]))
+        outputs = dict(self.face.score(batch, [self.partition]))
         decisions = [
             json.loads(record.value or b"") for record in outputs[self.project.config.topics.decisions]
         ]
         return [{name: one[name] for name in SAME} for one in decisions]
 
     def commit(self, offset: int) -> None:
-        self.group.commit(offsets=[TopicPartition(*self.place, offset)], asynchronous=False)
-        self.face.committed({self.place: offset})
+        self.group.commit(offsets=[TopicPartition(*self.partition, offset)], asynchronous=False)
+        self.face.committed({self.partition: offset})
 
 
 @pytest.fixture
@@ -129,7 +130,7 @@ def agent(tmp_path: Path, kafka: str, redis_url: str) -> Iterator[Agent]:
     agent = Agent(project, sent)
     yield agent
     agent.group.close()
-    agent.face.close()
+    agent.closing.close()
 
 
 def test_partitions_that_go_with_a_batch_under_way_leave_nothing_of_it(agent: Agent) -> None:
@@ -148,10 +149,10 @@ def test_a_log_that_begins_after_the_marks_is_refused(agent: Agent) -> None:
     agent.face.lose()
     agent.score(20, 40)
     agent.commit(40)
-    agent.face._state.drop()  # a crash before the second flush
+    agent.face.state.drop()  # a crash before the second flush
     agent.face._recovered = False
-    place = TopicPartition(*agent.place, 30)
+    begins = TopicPartition(*agent.partition, 30)
     admin = AdminClient({"bootstrap.servers": agent.project.kafka})
-    admin.delete_records([place])[place].result(30)
+    admin.delete_records([begins])[begins].result(30)
     with pytest.raises(FatalError, match="the log begins at 30"):
         agent.score(40, 50)

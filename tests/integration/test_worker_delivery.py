@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from features.core.batch import MicroBatch
 from features.core.errors import RetriableError
 from stream.codecs.alerts import Record
+from stream.kafka.batches.delivery import ExactlyOnce
+from stream.kafka.batches.scored import Decoded, ScoredBatch
 from stream.kafka.client import clients
 from stream.kafka.client.consumer import InputConsumer
-from stream.kafka.worker.delivery import ExactlyOnce
 from stream.settings.tables import Kafka
 from tests.chaos import job
 from tests.chaos.world import World
@@ -73,9 +75,10 @@ def test_a_rival_that_comes_between_two_records_fences(kafka: str, make_topic: C
             yield Record(None, b"again", [])
 
     group = InputConsumer(settings)
+    batch = ScoredBatch(Decoded(MicroBatch(())), [], [(topic, records())], [], group.metadata())  # type: ignore[list-item]
     try:
         with pytest.raises(RetriableError, match=r"FENCED|EPOCH"):
-            delivery.deliver([(topic, records())], [], group.metadata())  # type: ignore[list-item]
+            delivery.deliver(batch)
     finally:
         group.close()
         delivery.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from stream.kafka.worker import journal
+from stream.kafka.batches import journal
 from tests.chaos import job
 from tests.chaos.world import World
 from tests.servers.process import wait_until
@@ -38,7 +38,9 @@ def test_two_workers_journal_every_event_once(
         for entry in (entry for entry in entries if entry.worker == name):
             if (entry.process, entry.session) not in sessions:
                 held = {(one.topic, one.partition): one.committed for one in entry.holdings}
-                assert set(entry.places) <= set(held), "a session's first unit tells what its worker holds"
+                assert set(entry.partitions) <= set(held), (
+                    "a session's first unit tells what its worker holds"
+                )
                 assert all(offset >= held[topic, n] for topic, n, offset in entry.order())
             sessions.add((entry.process, entry.session))
             assert entry.recovered < entry.scored

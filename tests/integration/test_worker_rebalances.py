@@ -15,7 +15,7 @@ from features.state.slices import NotOurs, SliceState, StateSettings
 from features.store.base import Flush, Marks, Partition
 from features.store.memory import MemoryStore
 from stream.kafka.client.consumer import InputConsumer
-from stream.kafka.worker.assignment import Positions
+from stream.kafka.worker.positions import Positions
 from stream.settings.tables import Kafka
 from tests.chaos import job
 from tests.chaos.world import World

@@ -19,18 +19,18 @@ class NoReturn(Exception):
     """The call had not returned in time; whether it has an effect is unknown."""
 
 
-class Aside:
+class BoundedCall:
     """One thread for one call at a time; after `NoReturn` the next call gets a new thread."""
 
     def __init__(self) -> None:
         self._calls: SimpleQueue[_Call | None] | None = None
 
     def call(self, step: Callable[[], object], seconds: float) -> None:
-        """Wait for the call at most so long; raises what it raises, or NoReturn."""
+        """Call `step` and wait at most `seconds` for it; raises what it raises, or NoReturn."""
         calls = self._calls
         if calls is None:
             calls = self._calls = SimpleQueue()
-            threading.Thread(target=_serve, args=(calls,), name="aside", daemon=True).start()
+            threading.Thread(target=_serve, args=(calls,), name="bounded-call", daemon=True).start()
         done: Future[None] = Future()
         calls.put((done, step))
         try:

@@ -1,1 +1,1 @@
-"""The worker: its loop, unit of work, delivery, assignment and recovery."""
+"""The worker: its loop, phases, recovery, and what it is put together from."""

@@ -12,8 +12,8 @@ from features.core.errors import ConfigurationError
 from features.core.times import option_us
 from features.profiles.joins import ProfileTable
 from stream.codecs import dead_letters as dlq
+from stream.codecs.messages import PartitionId as Place
 from stream.codecs.messages import RawMessage
-from stream.kafka.client.consumer import Place
 from stream.kafka.readers.offsets import committed
 from stream.kafka.readers.topic_reader import TopicReader
 from stream.project import build

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from stream.codecs.alerts import Record
+from stream.codecs.messages import PartitionId as Place
 from stream.codecs.messages import RawMessage
-from stream.kafka.client.consumer import Place
 
 _HIDDEN = "(not shown)"
 _SHOWN_TEXTS = {

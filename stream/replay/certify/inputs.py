@@ -9,10 +9,10 @@ import numpy as np
 
 from features.core.batch import MicroBatch, SourceBatch
 from stream.codecs.json import Decoder
+from stream.codecs.messages import PartitionId as Place
 from stream.codecs.messages import RawBatch, RawMessage
-from stream.kafka.client.consumer import Place
+from stream.kafka.batches.journal import JournalEntry
 from stream.kafka.readers.topic_reader import TopicReader
-from stream.kafka.worker.journal import JournalEntry
 
 _CHUNK = 10_000
 

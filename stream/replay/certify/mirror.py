@@ -13,7 +13,7 @@ from features.engine.prepared import EntityKeys, Prepared
 from features.profiles.joins import ProfileTable
 from models.decision.decisions import Decisions
 from models.decision.memory.memory import PastAlert
-from stream.kafka.worker.journal import JournalEntry
+from stream.kafka.batches.journal import JournalEntry
 from stream.replay.certify.library import Library
 from stream.replay.certify.slices import Slice, Slices
 from stream.replay.certify.units import Unit

@@ -10,8 +10,8 @@ import msgspec
 
 from stream.codecs.alerts import Record
 from stream.codecs.contracts import EventPlace
+from stream.codecs.messages import PartitionId as Place
 from stream.codecs.messages import RawMessage
-from stream.kafka.client.consumer import Place
 from stream.kafka.readers.topic_reader import TopicReader
 from stream.replay.certify.certificate import Difference
 from stream.replay.certify.comparing import cause_of, differing, name_of

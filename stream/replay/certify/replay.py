@@ -15,7 +15,7 @@ from features.profiles.joins import ProfileTable
 from models.decision.decisions import Decisions
 from models.decision.memory.memory import PastAlert
 from stream.codecs.alerts import AlertEncoder
-from stream.kafka.client.consumer import Place
+from stream.codecs.messages import PartitionId as Place
 from stream.kafka.readers.past_alerts import MOST, past_alert
 from stream.replay.certify.certificate import SHOWN, Counts, Difference
 from stream.replay.certify.comparing import name_of

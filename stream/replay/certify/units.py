@@ -11,10 +11,10 @@ from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from stream.codecs.messages import PartitionId as Place
 from stream.codecs.messages import RawMessage
-from stream.kafka.client.consumer import Place
-from stream.kafka.worker import journal
-from stream.kafka.worker.journal import JournalEntry
+from stream.kafka.batches import journal
+from stream.kafka.batches.journal import JournalEntry
 
 SliceName = tuple[str, str, str, int]
 """Entity, key, source, partition."""
@@ -91,7 +91,7 @@ def read(messages: Iterable[RawMessage], topics: Mapping[str, str], until: int |
 def _unit(message: RawMessage, entry: JournalEntry, topics: Mapping[str, str]) -> Unit:
     spans: dict[Place, tuple[int, int]] = {}
     for number, first, count in zip(entry.runs[::3], entry.runs[1::3], entry.runs[2::3], strict=True):
-        topic, partition = entry.places[number]
+        topic, partition = entry.partitions[number]
         begin, end = spans.get((topic, partition), (first, first))
         spans[topic, partition] = (min(begin, first), max(end, first + count))
     needs: dict[Place, int] = {}

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from features.core.batch import SourceBatch
 from features.definitions.spec import Field, LabelOf, Source
-from stream.kafka.client.consumer import Fetched, Place, Reached
-from stream.kafka.worker.order import Sequencer
+from stream.codecs.messages import PartitionId
+from stream.kafka.batches.order import Sequencer
+from stream.kafka.client.consumer import Fetched, Reached
 
 FIELDS = (Field(name="id", dtype="string"), Field(name="at", dtype="timestamp"))
 PAYMENTS = Source(name="pay", topic="pay", event_id="id", event_time="at", fields=FIELDS, key="id")
@@ -22,7 +23,7 @@ CHARGEBACKS = Source(
 )  # fmt: skip
 SOURCES = {source.topic: source for source in (PAYMENTS, CHARGEBACKS)}
 BATCH = 8
-Logs = dict[Place, list[int]]
+Logs = dict[PartitionId, list[int]]
 
 
 class Consumer:
@@ -31,43 +32,43 @@ class Consumer:
     def __init__(self, logs: Logs, some: Callable[[], int]) -> None:
         self.logs, self._some = logs, some
         self.cursors = dict.fromkeys(logs, 0)
-        self.paused: set[Place] = set()
+        self.paused: set[PartitionId] = set()
 
-    def pause(self, places: set[Place]) -> None:
-        self.paused |= places
+    def pause(self, partitions: set[PartitionId]) -> None:
+        self.paused |= partitions
 
-    def resume(self, places: set[Place]) -> None:
-        self.paused -= places
+    def resume(self, partitions: set[PartitionId]) -> None:
+        self.paused -= partitions
 
-    def cursor(self, place: Place) -> int:
-        return self.cursors[place]
+    def cursor(self, partition: PartitionId) -> int:
+        return self.cursors[partition]
 
-    def lag(self) -> dict[Place, int]:
-        return {place: len(log) - self.cursors[place] for place, log in self.logs.items()}
+    def lag(self) -> dict[PartitionId, int]:
+        return {partition: len(log) - self.cursors[partition] for partition, log in self.logs.items()}
 
     def fetch(self) -> tuple[list[SourceBatch], Fetched]:
         out, parts = Fetched(), []
-        for place, log in self.logs.items():
-            start = self.cursors[place]
-            times = [] if place in self.paused else log[start : start + self._some()]
+        for partition, log in self.logs.items():
+            start = self.cursors[partition]
+            times = [] if partition in self.paused else log[start : start + self._some()]
             if times:
-                parts.append(part(place, start, times))
-                self.cursors[place] = start + len(times)
-                out.reached[place] = Reached(start + len(times), 0)
+                parts.append(part(partition, start, times))
+                self.cursors[partition] = start + len(times)
+                out.reached[partition] = Reached(start + len(times), 0)
             elif start == len(log):
-                out.ends[place] = start
+                out.ends[partition] = start
         return parts, out
 
 
-def part(place: Place, start: int, times: list[int]) -> SourceBatch:
+def part(partition: PartitionId, start: int, times: list[int]) -> SourceBatch:
     offsets = np.arange(start, start + len(times))
     event_time = np.array(times, np.int64)
     return SourceBatch(
-        source=SOURCES[place[0]],
-        event_ids=[f"{place}-{offset}" for offset in offsets],
+        source=SOURCES[partition[0]],
+        event_ids=[f"{partition}-{offset}" for offset in offsets],
         event_time=event_time,
         received_time=event_time,
-        partition=np.full(len(times), place[1], np.int32),
+        partition=np.full(len(times), partition[1], np.int32),
         offset=offsets,
         position=np.zeros(len(times), np.int64),
         columns={},

@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from features.state.cold_reads import ForeignSlice
+from stream.codecs.messages import PartitionId as Place
 from stream.codecs.messages import RawMessage
-from stream.kafka.client.consumer import Place
-from stream.kafka.worker.journal import Holding, JournalEntry
+from stream.kafka.batches.journal import Holding, JournalEntry
 from stream.replay.certify import units
 from stream.replay.certify.units import Order
 
@@ -33,7 +33,7 @@ class Written:
     ) -> None:
         entry = JournalEntry(
             schema_version=1, worker=worker, software="0", scored=scored, process=1, session=session,
-            recovered=scored - 5, plan="p", policy="p", models={}, places=(place,),
+            recovered=scored - 5, plan="p", policy="p", models={}, partitions=(place,),
             runs=(0, offsets.start, len(offsets)), foreign=foreign,
             holdings=tuple(Holding(*one, 0, at) for one, at in (holdings or {}).items()),
         )  # fmt: skip

@@ -9,8 +9,9 @@ import numpy as np
 
 from models.core.base import ModelVersion
 from models.decision.decisions import DECISIONS, SEVERITIES, Decisions
-from stream.kafka.client.consumer import Place
-from stream.kafka.worker.unit import Unit
+from stream.codecs.messages import PartitionId
+from stream.kafka.batches.scored import ScoredBatch
+from stream.kafka.batches.scoring import ScoringSetup
 from stream.telemetry.logs import logger
 from stream.telemetry.metrics import Metrics
 
@@ -18,7 +19,7 @@ _log = logger("worker")
 
 
 class Progress:
-    """Counts units of work."""
+    """Counts what was delivered."""
 
     def __init__(self, metrics: Metrics, interval: float) -> None:
         self.metrics = metrics
@@ -28,25 +29,25 @@ class Progress:
         self._interval = interval
         self._since = time.monotonic()
         self._marked = 0
-        self._commit_seconds: list[float] = []
+        self._delivery_seconds: list[float] = []
         self._cold = 0
         self._models: dict[str, ModelVersion] = {}
 
-    def committed(self, unit: Unit, seconds: float) -> None:
-        """A unit of work is done."""
-        self._commit_seconds.append(seconds)
+    def delivered(self, scored: ScoredBatch, seconds: float) -> None:
+        """Count a batch whose outputs Kafka has acknowledged; that took so many seconds."""
+        self._delivery_seconds.append(seconds)
         metrics = self.metrics
         metrics.commit_seconds.observe(seconds)
         metrics.units.inc()
-        metrics.batch_events.observe(unit.decoded.count)
-        self.events += unit.decoded.count
-        for part in unit.decoded.batch.source_batches:
-            metrics.events.labels(part.source.name).inc(len(part))
-        for letter in unit.decoded.letters:
+        metrics.batch_events.observe(scored.decoded.count)
+        self.events += scored.decoded.count
+        for of_source in scored.decoded.batch.source_batches:
+            metrics.events.labels(of_source.source.name).inc(len(of_source))
+        for letter in scored.decoded.letters:
             metrics.dead_letters.labels(letter.source, letter.stage).inc()
-        self.dead_letters += len(unit.decoded.letters)
+        self.dead_letters += len(scored.decoded.letters)
         now = time.time()
-        for decisions in unit.decisions:
+        for decisions in scored.decisions:
             source = decisions.features.batch.source.name
             alerts = int(decisions.alert.sum())
             self.alerts += alerts
@@ -72,36 +73,45 @@ class Progress:
             metrics.model_info.labels(source, now.name, now.version).set(1)
             self._models[source] = now
 
-    def state(self, cache_bytes: int, pending_bytes: int, cold_keys: int, redis_up: bool) -> None:
-        """Gauges of state."""
-        self.metrics.cache_bytes.set(cache_bytes)
-        self.metrics.pending_bytes.set(pending_bytes)
-        self.metrics.cold_reads.inc(cold_keys - self._cold)
-        self.metrics.redis_up.set(redis_up)
-        self._cold = cold_keys
-
     @property
     def due(self) -> bool:
         """Whether it is time for a line."""
         return time.monotonic() - self._since >= self._interval
 
-    def line(self, lag: Mapping[Place, int], **more: object) -> None:
-        """Write the line and begin a new interval."""
-        seconds = time.monotonic() - self._since
+    def report(self, scoring: ScoringSetup, lag: Mapping[PartitionId, int], *, live: bool) -> None:
+        """Set the gauges, write a line and begin a new interval."""
+        state, flusher = scoring.state, scoring.flusher
+        cache, pending = scoring.scorer.engine.memory_bytes(), state.pending_bytes
+        metrics = self.metrics
+        metrics.cache_bytes.set(cache)
+        metrics.pending_bytes.set(pending)
+        metrics.cold_reads.inc(state.cold.keys_read - self._cold)
+        metrics.redis_up.set(not flusher.down)
+        self._cold = state.cold.keys_read
         for (topic, partition), behind in lag.items():
-            self.metrics.lag.labels(topic, str(partition)).set(behind)
-        commits = np.array(self._commit_seconds or [0.0]) * 1e3
+            metrics.lag.labels(topic, str(partition)).set(behind)
+        self._line(
+            lag=sum(lag.values()),
+            cache_mb=round(cache / 2**20, 1),
+            pending_kb=round(pending / 2**10, 1),
+            live=live,
+            redis="down" if flusher.down else "up",
+        )
+
+    def _line(self, lag: int, **more: object) -> None:
+        seconds = time.monotonic() - self._since
+        delivery_ms = np.array(self._delivery_seconds or [0.0]) * 1e3
         _log.info(
             "progress",
             events=self.events,
             rate=round((self.events - self._marked) / seconds, 1) if seconds else 0.0,
             alerts=self.alerts,
             dead_letters=self.dead_letters,
-            lag=sum(lag.values()),
-            units=len(self._commit_seconds),
-            commit_ms_p50=round(float(np.median(commits)), 2),
-            commit_ms_p99=round(float(np.quantile(commits, 0.99)), 2),
+            lag=lag,
+            units=len(self._delivery_seconds),
+            commit_ms_p50=round(float(np.median(delivery_ms)), 2),
+            commit_ms_p99=round(float(np.quantile(delivery_ms, 0.99)), 2),
             **more,
         )
         self._since, self._marked = time.monotonic(), self.events
-        self._commit_seconds = []
+        self._delivery_seconds = []

@@ -1,4 +1,7 @@
-"""How results and offsets reach Kafka: in one transaction, or one after the other (PROTOCOL 2.3, 7)."""
+"""How results and offsets reach Kafka: in one transaction, or one after the other (PROTOCOL 2.3, 7).
+
+ExactlyOnce delivers and commits in one step. AtLeastOnce delivers; GroupCommits commits what was delivered.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +9,20 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from features.core.errors import FatalError, FencedError, RetriableError
 from stream.codecs.alerts import Record
+from stream.kafka.batches.scored import ScoredBatch
 from stream.kafka.client import clients
-from stream.kafka.client.bounded_call import Aside, NoReturn
+from stream.kafka.client.bounded_call import BoundedCall, NoReturn
 from stream.kafka.client.consumer import InputConsumer
 from stream.kafka.client.errors import kafka_error, sort
 from stream.kafka.client.producer import produce
 from stream.settings.tables import Kafka
 from stream.telemetry.moments import point
-
-Outputs = list[tuple[str, list[Record]]]
-"""Records by topic."""
 
 _INIT_TIMEOUT = 30.0
 _FLUSH_TIMEOUT = 120.0
@@ -34,35 +35,17 @@ _NO_RETURN_AFTER = 2 * _STEP_TIMEOUT
 
 
 class Delivery(Protocol):
-    """Brings one unit of work's outputs and offsets to Kafka. Used by one thread at a time.
-
-    `deliver` may run beside the thread that consumes; `finish` and `finish_soon` follow it in that thread, because
-    the client lets no other call to a consumer in while one is in `consume`, or in a rebalance callback.
-    `settle_every` is how many seconds of delivered units one of them may wait to cover.
-    """
-
-    @property
-    def settle_every(self) -> float:
-        """Seconds between two `finish`; 0: one for each unit of work."""
-        ...
+    """Brings the outputs of scored batches to Kafka, one batch at a time, in a thread that may wait."""
 
     def open(self) -> None:
         """Get ready; ends what a crashed predecessor left open. May block."""
         ...
 
-    def deliver(self, outputs: Outputs, offsets: list[TopicPartition], metadata: Any) -> None:
-        """Outputs, and offsets unless `finish` commits them.
+    def deliver(self, batch: ScoredBatch) -> None:
+        """Return once Kafka has acknowledged the outputs. May block.
 
         An error means "unknown" (PROTOCOL 2.5): `reset`, then ask Kafka what was committed.
         """
-        ...
-
-    def finish(self, offsets: list[TopicPartition]) -> None:
-        """Outputs and offsets are both committed when this returns; errors as in `deliver`."""
-        ...
-
-    def finish_soon(self, offsets: list[TopicPartition]) -> Future[None]:
-        """As `finish`, without waiting: the answer comes at once or while the consumer consumes."""
         ...
 
     def reset(self) -> None:
@@ -74,10 +57,29 @@ class Delivery(Protocol):
         ...
 
 
-class ExactlyOnce:
-    """One transaction a unit of work."""
+class OffsetCommits(Protocol):
+    """Commits the offsets of delivered batches, where their delivery does not.
 
-    settle_every = 0.0
+    Called in the thread that consumes, because the client lets no other call to a consumer in while one is in `consume`
+    or in a rebalance callback.
+    """
+
+    @property
+    def every_s(self) -> float:
+        """Seconds of delivered batches that one commit may cover."""
+        ...
+
+    def commit(self, offsets: list[TopicPartition]) -> None:
+        """Return once the offsets are committed. A refused commit is as unknown as a lost answer (PROTOCOL 7)."""
+        ...
+
+    def commit_soon(self, offsets: list[TopicPartition]) -> Future[None]:
+        """As `commit`, without waiting: the answer comes while the consumer consumes."""
+        ...
+
+
+class ExactlyOnce:
+    """One transaction a batch, with its outputs and its offsets: what is delivered is committed."""
 
     def __init__(self, kafka: Kafka, transactional_id: str) -> None:
         self._kafka = kafka
@@ -85,7 +87,7 @@ class ExactlyOnce:
         self._producer: Producer | None = None
         self._open = False
         self._fenced: list[float] = []
-        self._aside = Aside()
+        self._bounded = BoundedCall()
 
     def open(self) -> None:
         """See Delivery; aborts an open transaction of this transactional id."""
@@ -93,10 +95,10 @@ class ExactlyOnce:
         _call(lambda: producer.init_transactions(_INIT_TIMEOUT), "opening transactions")
         self._producer = producer
 
-    def deliver(self, outputs: Outputs, offsets: list[TopicPartition], metadata: Any) -> None:
+    def deliver(self, batch: ScoredBatch) -> None:
         """See Delivery."""
         try:
-            self._deliver(outputs, offsets, metadata)
+            self._deliver(batch)
         except FencedError as error:
             # A pause beyond the transaction's time-out looks the same; a true rival fences us again and again.
             now = time.monotonic()
@@ -105,7 +107,7 @@ class ExactlyOnce:
                 raise
             raise RetriableError(str(error)) from error
 
-    def _deliver(self, outputs: Outputs, offsets: list[TopicPartition], metadata: Any) -> None:
+    def _deliver(self, batch: ScoredBatch) -> None:
         producer = self._producer
         if producer is None:
             raise RetriableError("no producer")
@@ -114,9 +116,9 @@ class ExactlyOnce:
         # Offsets first: this waits until the coordinator has completed the last transaction. A partition added
         # before that is answered CONCURRENT_TRANSACTIONS, and librdkafka tries that one again only after 20 ms.
         point("before_send_offsets")
-        self._send_offsets(producer, offsets, metadata)
+        self._send_offsets(producer, batch)
         point("after_send_offsets")
-        for topic, records in outputs:
+        for topic, records in batch.outputs:
             self._produce(producer, topic, records)
         # What follows is the commit alone, also for whoever crashes here.
         _call(lambda: producer.flush(_STEP_TIMEOUT), "producing")
@@ -135,26 +137,16 @@ class ExactlyOnce:
                 _call(lambda: producer.commit_transaction(_STEP_TIMEOUT), f"producing to {topic}")
             raise
 
-    def _send_offsets(self, producer: Producer, offsets: list[TopicPartition], metadata: Any) -> None:
+    def _send_offsets(self, producer: Producer, batch: ScoredBatch) -> None:
         def send() -> None:
-            producer.send_offsets_to_transaction(offsets, metadata, _STEP_TIMEOUT)
+            producer.send_offsets_to_transaction(batch.offsets, batch.group, _STEP_TIMEOUT)
 
         try:
-            _call(lambda: self._aside.call(send, _NO_RETURN_AFTER), "sending offsets")
+            _call(lambda: self._bounded.call(send, _NO_RETURN_AFTER), "sending offsets")
         except NoReturn as error:
             # The next producer of this transactional id fences this one, so nothing of it can be committed later.
             self._discard()
             raise RetriableError("sending offsets: the client did not return") from error
-
-    def finish(self, offsets: list[TopicPartition]) -> None:
-        """See Delivery; the transaction held the offsets."""
-
-    def finish_soon(self, offsets: list[TopicPartition]) -> Future[None]:
-        """See Delivery."""
-        del offsets  # the transaction held them
-        answer: Future[None] = Future()
-        answer.set_result(None)
-        return answer
 
     def reset(self) -> None:
         """Abort if the client can, else a new producer (PROTOCOL 2.5)."""
@@ -185,53 +177,36 @@ class ExactlyOnce:
             except KafkaException:
                 producer.purge()
         self._producer = None
-        self._aside.close()
+        self._bounded.close()
 
 
 class AtLeastOnce:
-    """Outputs first, offsets a little later: a crash in between repeats outputs, never loses one."""
+    """Outputs alone; their offsets follow (GroupCommits). A crash in between repeats outputs, never loses one."""
 
-    settle_every = 0.1
-
-    def __init__(self, kafka: Kafka, consumer: InputConsumer) -> None:
+    def __init__(self, kafka: Kafka) -> None:
         self._kafka = kafka
-        self._consumer = consumer
         self._producer: Producer | None = None
 
     def open(self) -> None:
         """See Delivery."""
         self._producer = clients.producer(self._kafka, "worker")
 
-    def deliver(self, outputs: Outputs, offsets: list[TopicPartition], metadata: Any) -> None:
+    def deliver(self, batch: ScoredBatch) -> None:
         """See Delivery."""
-        del offsets, metadata  # the consumer's own commit carries them
         producer = self._producer
         if producer is None:
             raise RetriableError("no producer")
         failures: list[KafkaError] = []
-        for topic, records in outputs:
+        for topic, records in batch.outputs:
             produce(producer, topic, records, failures)
         try:
-            left = producer.flush(_FLUSH_TIMEOUT)
+            unacknowledged = producer.flush(_FLUSH_TIMEOUT)
         except KafkaException as error:
             raise sort(error, "producing") from error
-        if left:
+        if unacknowledged:
             raise RetriableError("producing: not all was acknowledged in time")
         if failures:
             raise sort(failures[0], "producing")
-
-    def finish(self, offsets: list[TopicPartition]) -> None:
-        """See Delivery. A refused commit is as unknown as a lost answer (PROTOCOL 7)."""
-        point("before_send_offsets")
-        self._consumer.commit(offsets)
-        point("after_commit")
-
-    def finish_soon(self, offsets: list[TopicPartition]) -> Future[None]:
-        """See Delivery. A broker answers a commit after several milliseconds, and events would wait for it."""
-        point("before_send_offsets")
-        answer = self._consumer.commit_soon(offsets)
-        answer.add_done_callback(lambda _: point("after_commit"))
-        return answer
 
     def reset(self) -> None:
         """See Delivery."""
@@ -246,10 +221,32 @@ class AtLeastOnce:
         self._producer = None
 
     def _flush(self, seconds: float) -> None:
-        """What is left is given up, whatever the client says of it."""
+        """What is not acknowledged by then is given up, whatever the client says of it."""
         if self._producer is not None:
             with suppress(KafkaException):
                 self._producer.flush(seconds)
+
+
+class GroupCommits:
+    """The consumer's own commits, for batches that AtLeastOnce has delivered."""
+
+    every_s = 0.1
+
+    def __init__(self, consumer: InputConsumer) -> None:
+        self._consumer = consumer
+
+    def commit(self, offsets: list[TopicPartition]) -> None:
+        """See OffsetCommits."""
+        point("before_send_offsets")
+        self._consumer.commit(offsets)
+        point("after_commit")
+
+    def commit_soon(self, offsets: list[TopicPartition]) -> Future[None]:
+        """See OffsetCommits. A broker answers after several milliseconds, and events would wait for it."""
+        point("before_send_offsets")
+        answer = self._consumer.commit_soon(offsets)
+        answer.add_done_callback(lambda _: point("after_commit"))
+        return answer
 
 
 def _call(step: Callable[[], object], doing: str) -> None:

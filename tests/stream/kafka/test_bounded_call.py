@@ -6,37 +6,37 @@ import threading
 
 import pytest
 
-from stream.kafka.client.bounded_call import Aside, NoReturn
+from stream.kafka.client.bounded_call import BoundedCall, NoReturn
 
 
 def test_a_call_is_made_in_one_other_thread_and_waited_for() -> None:
-    aside, seen = Aside(), []
+    bounded, seen = BoundedCall(), []
     for _ in range(3):
-        aside.call(lambda: seen.append(threading.current_thread()), 10)
-    aside.close()
+        bounded.call(lambda: seen.append(threading.current_thread()), 10)
+    bounded.close()
     assert len(set(seen)) == 1
     assert seen[0] is not threading.current_thread()
 
 
 def test_what_a_call_raises_is_raised() -> None:
-    aside = Aside()
+    bounded = BoundedCall()
     with pytest.raises(ZeroDivisionError):
-        aside.call(lambda: 1 / 0, 10)
-    aside.close()
+        bounded.call(lambda: 1 / 0, 10)
+    bounded.close()
 
 
 def test_a_call_that_does_not_return_is_given_up_and_the_next_one_is_made() -> None:
-    aside, release, ended = Aside(), threading.Event(), threading.Event()
+    bounded, release, ended = BoundedCall(), threading.Event(), threading.Event()
 
     def stuck() -> None:
         release.wait()
         ended.set()
 
     with pytest.raises(NoReturn):
-        aside.call(stuck, 0.01)
+        bounded.call(stuck, 0.01)
     seen: list[int] = []
-    aside.call(lambda: seen.append(1), 10)
-    aside.close()
+    bounded.call(lambda: seen.append(1), 10)
+    bounded.close()
     assert seen == [1]
     assert not ended.is_set()
     release.set()

@@ -15,6 +15,7 @@ from features.core.batch import Ints, MicroBatch
 from features.state.cold_reads import ColdReader, ForeignSlice
 from stream.codecs.alerts import Record
 from stream.codecs.contracts import DecidedBy
+from stream.codecs.messages import PartitionId
 from stream.scoring.scorer import Scorer
 
 SCHEMA_VERSION = 1
@@ -36,7 +37,7 @@ class JournalEntry(msgspec.Struct, frozen=True, kw_only=True):
     `scored` is `times.scored` of all that the unit published, microseconds. `process` says when the worker's process
     began, `session` how often it has recovered since; `recovered` is when it did so last, with nothing read yet.
     `holdings` are the partitions that it owns, as of before this unit: told with the first unit of a session and now
-    and then. `runs` are triples (index into `places`, first offset, count) flattened, in scoring order. `foreign` are
+    and then. `runs` are triples (index into `partitions`, first offset, count), flattened. `foreign` are
     the slices of other owners read for this unit: entity, key, source, partition, stamp; later units of the session
     see them until they are read again. `stale` are shards, by entity, where others' slices were too old; `missing`
     keys, by entity, read without state and not folded while Redis was away. `policy` is the hash of the policy file
@@ -53,7 +54,7 @@ class JournalEntry(msgspec.Struct, frozen=True, kw_only=True):
     plan: str
     policy: str
     models: dict[str, DecidedBy]
-    places: tuple[tuple[str, int], ...]
+    partitions: tuple[PartitionId, ...] = msgspec.field(name="places")
     runs: tuple[int, ...]
     foreign: tuple[ForeignSlice, ...]
     holdings: tuple[Holding, ...] = ()
@@ -63,13 +64,13 @@ class JournalEntry(msgspec.Struct, frozen=True, kw_only=True):
     def order(self) -> list[tuple[str, int, int]]:
         """Topic, partition and offset of each event, in scoring order."""
         out = []
-        for place, first, count in zip(self.runs[::3], self.runs[1::3], self.runs[2::3], strict=True):
-            topic, partition = self.places[place]
+        for number, first, count in zip(self.runs[::3], self.runs[1::3], self.runs[2::3], strict=True):
+            topic, partition = self.partitions[number]
             out += [(topic, partition, offset) for offset in range(first, first + count)]
         return out
 
 
-class Journal:
+class JournalWriter:
     """Writes entries of one worker; `cold` knows what it owns and what it read."""
 
     def __init__(self, worker: str, scorer: Scorer, cold: ColdReader) -> None:
@@ -79,12 +80,12 @@ class Journal:
         self._software = version("riskstream")
         self._process = time.time_ns() // 1000
         self._session = 0
-        self._told = 0
+        self._since_holdings = 0
         self._encoder = msgspec.json.Encoder()
 
     def record(self, batch: MicroBatch, scored: int) -> Record:
         """The record of a unit of work scored at `scored`; models and policy are those that hold now."""
-        places, runs = runs_of(batch)
+        partitions, runs = runs_of(batch)
         cold = self._cold
         entry = JournalEntry(
             schema_version=SCHEMA_VERSION,
@@ -97,7 +98,7 @@ class Journal:
             plan=self._scorer.plan.fingerprint,
             policy=self._scorer.policy.version,
             models=self._models(),
-            places=places,
+            partitions=partitions,
             runs=runs,
             foreign=tuple(cold.foreign_read),
             holdings=self._holdings(),
@@ -115,10 +116,10 @@ class Journal:
         }
 
     def _holdings(self) -> tuple[Holding, ...]:
-        if self._session == self._cold.session and self._told < _HOLDINGS_EVERY:
-            self._told += 1
+        if self._session == self._cold.session and self._since_holdings < _HOLDINGS_EVERY:
+            self._since_holdings += 1
             return ()
-        self._session, self._told = self._cold.session, 1
+        self._session, self._since_holdings = self._cold.session, 1
         sources = self._scorer.plan.sources
         return tuple(
             Holding(sources[partition.source].topic, partition.number, one.origin, one.committed)
@@ -131,30 +132,27 @@ def decode(value: bytes) -> JournalEntry:
     return msgspec.json.decode(value, type=JournalEntry)
 
 
-def runs_of(batch: MicroBatch) -> tuple[tuple[tuple[str, int], ...], tuple[int, ...]]:
-    """Places, and runs of consecutive offsets in scoring order."""
+def runs_of(batch: MicroBatch) -> tuple[tuple[PartitionId, ...], tuple[int, ...]]:
+    """Partitions, and runs of consecutive offsets in scoring order."""
     if not len(batch):
         return (), ()
-    places: dict[tuple[str, int], int] = {}
-    for part in batch.source_batches:
-        for number in part.partitions:
-            places.setdefault((part.source.topic, number), len(places))
+    numbers: dict[PartitionId, int] = {}
+    for of_source in batch.source_batches:
+        for partition in of_source.partitions:
+            numbers.setdefault((of_source.source.topic, partition), len(numbers))
     where = np.concatenate(
-        [
-            _places_of(part.source.topic, part.partition.astype(np.int64), places)
-            for part in batch.source_batches
-        ]
+        [_numbered(of.source.topic, of.partition.astype(np.int64), numbers) for of in batch.source_batches]
     )
-    offsets = np.concatenate([part.offset for part in batch.source_batches])
-    order = np.argsort(np.concatenate([part.position for part in batch.source_batches]), kind="stable")
+    offsets = np.concatenate([of.offset for of in batch.source_batches])
+    order = np.argsort(np.concatenate([of.position for of in batch.source_batches]), kind="stable")
     where, offsets = where[order], offsets[order]
     breaks = (np.diff(where) != 0) | (np.diff(offsets) != 1)
     starts = np.concatenate([[0], np.flatnonzero(breaks) + 1])
     counts = np.diff(np.concatenate([starts, [len(where)]]))
     runs = np.stack([where[starts], offsets[starts], counts], axis=1)
-    return tuple(places), tuple(runs.ravel().tolist())
+    return tuple(numbers), tuple(runs.ravel().tolist())
 
 
-def _places_of(topic: str, partitions: Ints, places: dict[tuple[str, int], int]) -> Ints:
-    numbers, inverse = np.unique(partitions, return_inverse=True)
-    return np.array([places[topic, number] for number in numbers.tolist()], np.int64)[inverse]
+def _numbered(topic: str, partitions: Ints, numbers: dict[PartitionId, int]) -> Ints:
+    unique, inverse = np.unique(partitions, return_inverse=True)
+    return np.array([numbers[topic, partition] for partition in unique.tolist()], np.int64)[inverse]

@@ -7,14 +7,15 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import TopicPartition
 
 from features.core.batch import MicroBatch
 from features.core.errors import RetriableError, RiskstreamError
+from stream.codecs.messages import PartitionId
+from stream.kafka.batches.commits import CommitPipeline
+from stream.kafka.batches.delivery import GroupCommits
+from stream.kafka.batches.scored import Decoded, ScoredBatch
 from stream.kafka.client.consumer import InputConsumer
-from stream.kafka.worker.commits import Lane
-from stream.kafka.worker.delivery import AtLeastOnce, Outputs
-from stream.kafka.worker.unit import Decoded, Unit
 from stream.settings.tables import Kafka
 
 Offsets = list[TopicPartition]
@@ -23,7 +24,7 @@ Offsets = list[TopicPartition]
 class Slow:
     """A delivery whose commits are answered when the test says so."""
 
-    settle_every = 0.0
+    every_s = 0.0
 
     def __init__(self) -> None:
         self.soon: list[tuple[Offsets, Future[None]]] = []
@@ -32,14 +33,14 @@ class Slow:
     def open(self) -> None:
         """Nothing to open."""
 
-    def deliver(self, outputs: Outputs, offsets: Offsets, metadata: object) -> None:
+    def deliver(self, batch: ScoredBatch) -> None:
         """Takes everything."""
 
-    def finish(self, offsets: Offsets) -> None:
+    def commit(self, offsets: Offsets) -> None:
         """Done when this returns."""
         self.waited.append(offsets)
 
-    def finish_soon(self, offsets: Offsets) -> Future[None]:
+    def commit_soon(self, offsets: Offsets) -> Future[None]:
         """Under way until the test answers."""
         answer: Future[None] = Future()
         self.soon.append((offsets, answer))
@@ -53,79 +54,81 @@ class Slow:
 
 
 class Setting:
-    """A lane over `Slow`, and what it told."""
+    """A pipeline over `Slow`, and the offsets that it called committed."""
 
     def __init__(self) -> None:
         self.delivery = Slow()
-        self.told: list[int] = []
-        self.lane = Lane(self.delivery, lambda unit, seconds: None, self._committed)
+        self.committed: list[int] = []
+        self.pipeline = CommitPipeline(
+            self.delivery, self.delivery, lambda batch, seconds: None, self._committed
+        )
 
     def _committed(self, offsets: Offsets) -> None:
-        self.told += [one.offset for one in offsets]
+        self.committed += [offset.offset for offset in offsets]
 
     def deliver(self, offset: int) -> None:
         """One unit of work, joined."""
-        unit = Unit(Decoded(MicroBatch(())), [], [], [TopicPartition("t", 0, offset)])
-        self.lane.submit(unit, None)
-        self.lane.join()
+        batch = ScoredBatch(Decoded(MicroBatch(())), [], [], [TopicPartition("t", 0, offset)])
+        self.pipeline.submit(batch)
+        self.pipeline.join()
 
 
 @pytest.fixture
 def setting() -> Iterator[Setting]:
-    """A lane, closed at the end."""
-    made = Setting()
-    yield made
-    made.lane.close()
+    """A pipeline, closed at the end."""
+    setting = Setting()
+    yield setting
+    setting.pipeline.close()
 
 
 def test_a_commit_counts_once_it_is_answered(setting: Setting) -> None:
     setting.deliver(5)
-    setting.lane.settle_soon()
-    setting.lane.reap()
-    assert setting.told == []
-    assert setting.lane.finishing
+    setting.pipeline.commit_soon()
+    setting.pipeline.collect()
+    assert setting.committed == []
+    assert setting.pipeline.committing
     setting.delivery.soon[0][1].set_result(None)
-    setting.lane.reap()
-    assert setting.told == [5]
-    assert setting.lane.settled
+    setting.pipeline.collect()
+    assert setting.committed == [5]
+    assert setting.pipeline.all_committed
 
 
 def test_one_commit_at_a_time_and_the_next_covers_the_rest(setting: Setting) -> None:
     setting.deliver(5)
-    setting.lane.settle_soon()
+    setting.pipeline.commit_soon()
     setting.deliver(6)
     setting.deliver(7)
-    setting.lane.settle_soon()
+    setting.pipeline.commit_soon()
     assert len(setting.delivery.soon) == 1
     setting.delivery.soon[0][1].set_result(None)
-    setting.lane.reap()
-    assert not setting.lane.settled
-    setting.lane.settle_soon()
+    setting.pipeline.collect()
+    assert not setting.pipeline.all_committed
+    setting.pipeline.commit_soon()
     assert [one.offset for one in setting.delivery.soon[1][0]] == [7]
 
 
-def test_beside_a_commit_under_way_nothing_is_told(setting: Setting) -> None:
+def test_beside_a_commit_under_way_nothing_counts_as_committed(setting: Setting) -> None:
     setting.deliver(5)
-    setting.lane.settle_soon()
+    setting.pipeline.commit_soon()
     setting.deliver(6)
-    assert setting.lane.settle() is False
+    assert setting.pipeline.commit() is False
     assert [one.offset for one in setting.delivery.waited[0]] == [6]
-    assert setting.told == []
+    assert setting.committed == []
 
 
-def test_without_one_under_way_settle_tells(setting: Setting) -> None:
+def test_without_a_commit_under_way_what_was_delivered_is_committed(setting: Setting) -> None:
     setting.deliver(6)
-    assert setting.lane.settle() is True
-    assert setting.told == [6]
+    assert setting.pipeline.commit() is True
+    assert setting.committed == [6]
 
 
-def test_a_refused_commit_is_raised_and_told_to_nobody(setting: Setting) -> None:
+def test_a_refused_commit_is_raised_and_does_not_count(setting: Setting) -> None:
     setting.deliver(5)
-    setting.lane.settle_soon()
+    setting.pipeline.commit_soon()
     setting.delivery.soon[0][1].set_exception(RetriableError("refused"))
     with pytest.raises(RetriableError, match="refused"):
-        setting.lane.reap()
-    assert setting.told == []
+        setting.pipeline.collect()
+    assert setting.committed == []
 
 
 @pytest.fixture
@@ -133,13 +136,9 @@ def joined(kafka: str, make_topic: Callable[..., str]) -> Iterator[tuple[InputCo
     """A consumer that owns the one partition of a topic of its own."""
     topic = make_topic()
     consumer = InputConsumer(Kafka(bootstrap_servers=kafka, group_id=f"{topic}-group"))
-    got: list[TopicPartition] = []
+    got: list[PartitionId] = []
 
-    def assigned(client: Consumer, partitions: Offsets) -> None:
-        client.assign([])
-        got.extend(partitions)
-
-    consumer.client.subscribe([topic], on_assign=assigned)
+    consumer.subscribe([topic], got.extend, lambda kind: None)
     end = time.monotonic() + 60
     while not got and time.monotonic() < end:
         consumer.fetch(1, 0.1)
@@ -158,9 +157,9 @@ def _answered(consumer: InputConsumer, answer: Future[None]) -> None:
 
 def test_kafka_has_what_was_answered(kafka: str, joined: tuple[InputConsumer, str]) -> None:
     consumer, topic = joined
-    delivery = AtLeastOnce(Kafka(bootstrap_servers=kafka), consumer)
-    given_up = delivery.finish_soon([TopicPartition(topic, 0, 1, metadata="origin=0")])
-    answer = delivery.finish_soon([TopicPartition(topic, 0, 2, metadata="origin=0")])
+    commits = GroupCommits(consumer)
+    given_up = commits.commit_soon([TopicPartition(topic, 0, 1, metadata="origin=0")])
+    answer = commits.commit_soon([TopicPartition(topic, 0, 2, metadata="origin=0")])
     _answered(consumer, answer)
     found = consumer.committed([(topic, 0)], 10)[topic, 0]
     assert (found.offset, found.metadata) == (2, "origin=0")
@@ -172,3 +171,19 @@ def test_a_commit_that_kafka_refuses_is_an_error(joined: tuple[InputConsumer, st
     too_long = TopicPartition(topic, 0, 2, metadata="x" * 10_000)
     with pytest.raises(RiskstreamError, match="committing offsets"):
         _answered(consumer, consumer.commit_soon([too_long]))
+
+
+def test_what_one_transaction_delivers_is_committed() -> None:
+    committed: list[int] = []
+    delivery = Slow()
+    pipeline = CommitPipeline(
+        delivery,
+        None,
+        lambda batch, seconds: None,
+        lambda offsets: committed.extend(o.offset for o in offsets),
+    )
+    pipeline.submit(ScoredBatch(Decoded(MicroBatch(())), [], [], [TopicPartition("t", 0, 5)]))
+    pipeline.join()
+    assert (committed, pipeline.all_committed, pipeline.commit()) == ([5], True, True)
+    assert (delivery.soon, delivery.waited) == ([], [])
+    pipeline.close()

@@ -1,4 +1,7 @@
-"""Connects a worker: brokers, topics and Redis looked at first, then clients in the order of need."""
+"""Puts a worker together: brokers, topics and Redis are checked first, then clients opened in the order of need.
+
+`wire` makes what worker and Faust face share; `connect` adds the worker's own clients.
+"""
 
 from __future__ import annotations
 
@@ -11,34 +14,38 @@ from features.core.errors import ConfigurationError
 from features.state.flusher import Flusher
 from features.state.slices import SliceState, StateSettings
 from features.store.base import Store, StoreUnavailable
+from stream.kafka.batches.delivery import AtLeastOnce, Delivery, ExactlyOnce, GroupCommits, OffsetCommits
+from stream.kafka.batches.journal import JournalWriter
+from stream.kafka.batches.processor import BatchProcessor, TopicDecoder
+from stream.kafka.batches.scoring import ScoringSetup
 from stream.kafka.client.consumer import InputConsumer
 from stream.kafka.client.preflight import Preflight
-from stream.kafka.worker.assignment import Positions
-from stream.kafka.worker.delivery import AtLeastOnce, Delivery, ExactlyOnce
-from stream.kafka.worker.journal import Journal
-from stream.kafka.worker.unit import Decoder, Desk
+from stream.kafka.worker.positions import Positions
 from stream.scoring.scorer import Scorer
+from stream.scoring.warm_up import warm_up
 from stream.settings.config import Config
 from stream.telemetry.moments import point
 
 
 @dataclass(frozen=True, slots=True)
-class Clients:
-    """Everything that a worker works with."""
+class Connected:
+    """Everything that a worker works with; `commits` is None where delivery commits too."""
 
-    state: SliceState
-    desk: Desk
-    flusher: Flusher
+    scoring: ScoringSetup
     consumer: InputConsumer
     delivery: Delivery
+    commits: OffsetCommits | None
     positions: Positions
 
 
 @contextmanager
-def connect(
-    config: Config, scorer: Scorer, store: Store, decoders: Mapping[str, Decoder]
-) -> Iterator[Clients]:
-    """Clients of a worker, ready; ConfigurationError names what is missing. Left: the group is left too."""
+def wire(
+    config: Config, scorer: Scorer, store: Store, decoders: Mapping[str, TopicDecoder], *, journal: bool
+) -> Iterator[ScoringSetup]:
+    """State, flusher and processor, ready; ConfigurationError names what is missing. May block on brokers and store.
+
+    At the end the flusher stops; what it has not flushed is rebuilt from the log.
+    """
     plan, worker = scorer.plan, config.worker
     preflight = Preflight(config.kafka)
     inputs = {f"sources.{name}.topic": source.topic for name, source in plan.sources.items()}
@@ -51,19 +58,36 @@ def connect(
         state.claim(preflight.manifest(plan, config.kafka.group_id, worker.shards, counts))
     except StoreUnavailable as error:
         raise ConfigurationError(f"redis.url: {error}. Start Redis, or correct the setting.") from error
-    consumer, delivery = _clients(config)
+    room = preflight.message_room(config.topics.dead_letters)
+    entries = (
+        JournalWriter(worker_name(config), scorer, state.cold) if journal and config.topics.journal else None
+    )
+    processor = BatchProcessor(scorer, state, decoders, config.topics, room, entries)
     flusher = Flusher(state, store, worker.flush_interval_ms / 1000, worker.shards, point)
-    with ExitStack() as closing:  # in this order: consumer, flusher, delivery; each whatever the others raise
+    flusher.start()
+    try:
+        yield ScoringSetup(config, scorer, state, flusher, processor, sources)
+    finally:
+        flusher.stop()
+
+
+@contextmanager
+def connect(
+    config: Config, scorer: Scorer, store: Store, decoders: Mapping[str, TopicDecoder]
+) -> Iterator[Connected]:
+    """Clients of a worker, ready; at the end it leaves the group. ConfigurationError names what is missing."""
+    warm_up(scorer.plan, config.worker.shards)
+    with (
+        ExitStack() as closing
+    ):  # closed in this order, each whatever the others raise: consumer, delivery, flusher
+        scoring = closing.enter_context(wire(config, scorer, store, decoders, journal=True))
+        consumer = InputConsumer(config.kafka)
+        delivery, commits = _delivery(config, consumer)
         closing.callback(delivery.close)
-        closing.callback(flusher.stop)
         closing.callback(consumer.close)
         delivery.open()
-        flusher.start()
-        room = preflight.message_room(config.topics.dead_letters)
-        journal = Journal(worker_name(config), scorer, state.cold) if config.topics.journal else None
-        desk = Desk(scorer, state, decoders, config.topics, room, journal)
-        positions = Positions(consumer, state, sources, worker.start)
-        yield Clients(state, desk, flusher, consumer, delivery, positions)
+        positions = Positions(consumer, scoring.state, scoring.sources, config.worker.start)
+        yield Connected(scoring, consumer, delivery, commits, positions)
 
 
 def _output_topics(config: Config) -> dict[str, str]:
@@ -84,12 +108,10 @@ def _state_settings(config: Config) -> StateSettings:
     )
 
 
-def _clients(config: Config) -> tuple[InputConsumer, Delivery]:
-    kafka, worker = config.kafka, config.worker
-    consumer = InputConsumer(kafka)
-    if worker.delivery == "at_least_once":
-        return consumer, AtLeastOnce(kafka, consumer)
-    return consumer, ExactlyOnce(kafka, worker_name(config))
+def _delivery(config: Config, consumer: InputConsumer) -> tuple[Delivery, OffsetCommits | None]:
+    if config.worker.delivery == "at_least_once":
+        return AtLeastOnce(config.kafka), GroupCommits(consumer)
+    return ExactlyOnce(config.kafka, worker_name(config)), None
 
 
 def worker_name(config: Config) -> str:

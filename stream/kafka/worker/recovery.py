@@ -1,0 +1,110 @@
+"""From what Kafka has committed to state that scoring can go on from (PROTOCOL 5), over finished clients.
+
+`begin` and `replay` are the worker's; `fold` and `wait_for_store` serve the Faust face too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from features.state.slices import SliceState
+from features.store.base import Partition, StoreUnavailable
+from stream.codecs.messages import PartitionId, RawBatch
+from stream.kafka.batches.scoring import ScoringSetup
+from stream.kafka.client.consumer import Fetched
+from stream.kafka.worker.wiring import Connected
+from stream.telemetry.logs import logger
+from stream.telemetry.moments import point
+
+_log = logger("worker")
+_FIRST_WAIT = 0.1
+_LONGEST_WAIT = 5.0
+
+
+def begin(clients: Connected, partitions: Sequence[PartitionId]) -> bool:
+    """Drop all state, read offsets and marks, and consume from where state begins. True: nothing is to be replayed.
+
+    RetriableError while Kafka or the store does not answer, or another owner is at work.
+    """
+    state = clients.scoring.state
+    starts = _starts(clients, partitions)
+    remaining = sum(owned.committed - owned.cursor for owned in state.owned.values())
+    _log.info("replaying" if state.replaying else "recovered", partitions=len(starts), events=remaining)
+    if state.replaying:
+        committed = committed_offsets(clients.scoring, partitions)
+        starts = {partition: start for partition, start in starts.items() if start < committed[partition]}
+    clients.consumer.start_at(starts)
+    return not state.replaying
+
+
+def _starts(clients: Connected, partitions: Sequence[PartitionId]) -> dict[PartitionId, int]:
+    try:
+        return clients.positions.recover(partitions)
+    except StoreUnavailable as error:
+        if clients.scoring.config.worker.on_redis_loss == "wait":
+            raise
+        _log.warning("degraded: scoring without state", reason=str(error))
+        return clients.positions.recover_blind(partitions)
+
+
+def committed_offsets(scoring: ScoringSetup, partitions: Sequence[PartitionId]) -> dict[PartitionId, int]:
+    """C of each owned partition: replay folds below it, scoring goes on there."""
+    return {partition: scoring.state.owned[scoring.in_state(partition)].committed for partition in partitions}
+
+
+def replay(clients: Connected, fetched: Fetched, committed: Mapping[PartitionId, int]) -> int:
+    """Fold one muted batch (PROTOCOL 5.5, 5.6); returns how many events are still to be replayed.
+
+    Once there are none, every partition is consumed from C on.
+    """
+    point("in_replay")
+    scoring, state = clients.scoring, clients.scoring.state
+    cursors = {partition: reached.offset for partition, reached in fetched.reached.items()}
+    ended = {
+        partition for partition, end in fetched.ends.items() if end >= committed[partition]
+    } | fetched.past_limit
+    cursors.update({partition: committed[partition] for partition in ended})
+    fold(scoring, fetched.raw, {scoring.in_state(partition): at for partition, at in cursors.items()})
+    if not state.replaying:
+        clients.consumer.start_at(committed)
+        _log.info("replayed")
+    elif ended:
+        clients.consumer.pause(ended)
+    return sum(max(0, owned.committed - owned.cursor) for owned in state.owned.values())
+
+
+def fold(scoring: ScoringSetup, columns: Mapping[str, RawBatch], cursors: Mapping[Partition, int]) -> None:
+    """Fold messages without scoring them; then everything below `cursors` is folded."""
+    decoded = scoring.processor.decode(columns)
+    if len(decoded.batch):
+        scoring.state.replay(scoring.processor.prepare(decoded), cursors)
+    else:
+        scoring.state.advance(cursors)
+
+
+def wait_for_store(
+    state: SliceState,
+    load: Callable[[], object],
+    meanwhile: Callable[[float], bool],
+    *,
+    degrade: bool = False,
+) -> bool:
+    """Call `load` until the store answers; in between `meanwhile` is called with seconds to pass, ever more of them.
+
+    False once `meanwhile` says that the batch is to be dropped. To `degrade` is not to wait: state goes on without the
+    store (PROTOCOL 5.7) and `load` is called once more.
+    """
+    wait = _FIRST_WAIT
+    while True:
+        try:
+            load()
+            return True
+        except StoreUnavailable as error:
+            if degrade:
+                _log.warning("degraded: scoring with the state at hand", reason=str(error))
+                state.degrade()
+                continue
+            _log.warning("waiting for redis", reason=str(error))
+        if not meanwhile(wait):
+            return False
+        wait = min(wait * 2, _LONGEST_WAIT)
