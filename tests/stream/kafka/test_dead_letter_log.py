@@ -152,5 +152,5 @@ def test_no_such_topic_and_no_such_broker(project, tmp_path):
     file.write_text(
         f"[kafka]\nbootstrap_servers = '{config.kafka.bootstrap_servers}'\n[topics]\ndead_letters = 'nope'"
     )
-    with pytest.raises(ConfigurationError, match=r"topics\.dead_letters: there is no topic 'nope'"):
+    with pytest.raises(ConfigurationError, match=r"topics\.dead_letters: topic 'nope' does not exist"):
         list(read(load(file)))
