@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from features.core.batch import Bools, Ints
+from features.core.batch import Bools, FeatureMatrix, Ints
 from features.core.errors import RetriableError
+from features.state.owned import Owned, StateSettings
 from features.store.base import Partition, ShardAnswer, ShardRead, Store
 from features.store.layout import key_of, stamp_of
 
@@ -41,12 +42,26 @@ ForeignSlice = tuple[str, str, str, int, int]
 """A slice of another owner as it was read: entity, key, source, partition, stamp."""
 
 
-class OwnedPartition(Protocol):
-    """What a cold read asks and raises of an owned partition."""
+@dataclass(frozen=True, slots=True)
+class ColdRead:
+    """What the read for one batch found that its decisions and the journal must say.
 
-    committed: int
-    origin: int
-    base: Ints
+    `foreign` are slices of other owners that were read. `stale` are shards, by entity, where others' slices were older
+    than the bound (PROTOCOL 6.1); `missing` are keys, by entity, without state while the store is away (5.7). `raised`
+    are flags by name, with one value a key.
+    """
+
+    foreign: tuple[ForeignSlice, ...] = ()
+    stale: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    missing: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    raised: tuple[tuple[str, EntityKeys, Bools], ...] = ()
+
+    def flag(self, prepared: Prepared, matrix: FeatureMatrix) -> None:
+        """Raise the flags on the events of one source."""
+        key_index = prepared.sources[matrix.batch.source.name].key_index
+        for name, keys, of_keys in self.raised:
+            if keys.entity in key_index:
+                matrix.flags[name] = keys.spread(of_keys, key_index[keys.entity])
 
 
 @dataclass(slots=True)
@@ -67,30 +82,25 @@ class ColdReader:
         engine: FeatureEngine,
         store: Store,
         partitions: Mapping[str, int],
-        refresh_ms: int,
+        settings: StateSettings,
         now_ms: Callable[[], int],
         lock: Lock,
     ) -> None:
         self._engine = engine
         self._store = store
         self._partitions = partitions
-        self._refresh_us = refresh_ms * 1000
+        self._settings = settings
         self._lock = lock
         self._now_ms = now_ms
-        self._owned: Mapping[Partition, OwnedPartition] = {}
+        self._owned: Mapping[Partition, Owned] = {}
         self._shared: dict[str, bool] = {}
         self._foreign: dict[str, list[Partition]] = {}
         self._seen: dict[Partition, Ints] = {}
-        self._as_of = 0
         self.session = 0
         self.recovered_ms = 0
         self.keys_read = 0
-        self.foreign_read: list[ForeignSlice] = []
-        self.stale_shards: dict[str, set[int]] = {}
-        self.missing: dict[str, list[str]] = {}
-        self.keys_of_batch: list[EntityKeys] = []
 
-    def own(self, owned: Mapping[Partition, OwnedPartition]) -> None:
+    def own(self, owned: Mapping[Partition, Owned]) -> None:
         """From now on these partitions are ours; all others' slices are read only (PROTOCOL 6.1)."""
         self._owned = owned
         self._seen = {}
@@ -109,7 +119,7 @@ class ColdReader:
             self._shared[entity] = bool(self._foreign[entity]) and not together
 
     @property
-    def owned(self) -> Mapping[Partition, OwnedPartition]:
+    def owned(self) -> Mapping[Partition, Owned]:
         """The partitions that are ours."""
         return self._owned
 
@@ -121,44 +131,49 @@ class ColdReader:
         ours = {frozenset(one.number for one in self._owned if one.source == source) for source in sources}
         return len(ours) == 1 and len({self._partitions[source] for source in sources}) == 1
 
-    def load(self, prepared: Prepared) -> None:
+    def load(self, prepared: Prepared) -> ColdRead:
         """Read keys that are not in the cache, and others' slices that were read too long ago."""
-        self._begin()
-        now_us = self._as_of * 1000
+        as_of_ms = self._now_ms()
+        too_old_us = (as_of_ms - self._settings.foreign_refresh_ms) * 1000
+        keys_of_batch = self._keys_of(prepared)
         wanted = []
-        self.keys_of_batch = [
-            keys for keys in self._engine.entity_keys(prepared) if keys.entity in self._shared
-        ]
-        for keys in self.keys_of_batch:
+        for keys in keys_of_batch:
             lacking = ~keys.loaded
             if self._shared[keys.entity]:
-                lacking |= keys.foreign_read_at < now_us - self._refresh_us
+                lacking |= keys.foreign_read_at < too_old_us
             if lacking.any():
                 wanted.append(self._wanted(keys, lacking))
-        self._read(wanted, now_us)
+        foreign = self._read(wanted, as_of_ms * 1000)
+        stale = [(keys, self._stale(keys, as_of_ms)) for keys in keys_of_batch]
+        return ColdRead(
+            foreign=tuple(foreign),
+            stale={
+                keys.entity: tuple(np.unique(keys.shards[of_keys]).tolist())
+                for keys, of_keys in stale
+                if of_keys.any()
+            },
+            raised=tuple((f"stale:{keys.entity}", keys, of_keys) for keys, of_keys in stale if of_keys.any()),
+        )
 
-    def _begin(self) -> None:
-        """What the journal tells of a unit of work: others' slices read, shards too old, keys left out."""
-        self._as_of = self._now_ms()
-        self.foreign_read, self.stale_shards, self.missing = [], {}, {}
+    def _keys_of(self, prepared: Prepared) -> list[EntityKeys]:
+        return [keys for keys in self._engine.entity_keys(prepared) if keys.entity in self._shared]
 
-    def leave_out(self, prepared: Prepared) -> None:
+    def leave_out(self, prepared: Prepared) -> ColdRead:
         """The store is away: a key without rows is read as missing and not folded (PROTOCOL 5.7).
 
         So is one whose rows came by replay alone: what others know of it was never read.
         """
-        self._begin()
-        self.keys_of_batch = [
-            keys for keys in self._engine.entity_keys(prepared) if keys.entity in self._shared
-        ]
-        for keys in self.keys_of_batch:
+        missing: dict[str, tuple[str, ...]] = {}
+        raised = []
+        for keys in self._keys_of(prepared):
             if self._shared[keys.entity]:
                 keys.loaded &= keys.foreign_read_at > 0
             lacking = np.flatnonzero(~keys.loaded)
-            if not len(lacking):
-                continue
-            self.missing[keys.entity] = [key_of(keys.names[row]) for row in lacking.tolist()]
-            prepared.leave_out(keys.entity, keys.indices[lacking])
+            if len(lacking):
+                missing[keys.entity] = tuple(key_of(keys.names[row]) for row in lacking.tolist())
+                raised.append((f"state_missing:{keys.entity}", keys, ~keys.loaded))
+                prepared.leave_out(keys.entity, keys.indices[lacking])
+        return ColdRead(missing=missing, raised=tuple(raised))
 
     def _wanted(self, keys: EntityKeys, lacking: Bools) -> _Wanted:
         foreign = {(one.source, one.number) for one in self._foreign[keys.entity]}
@@ -174,15 +189,15 @@ class ColdReader:
             lacking = np.zeros(len(keys.indices), np.bool_)
             for group in self._engine.plan.groups:
                 if group.entity == keys.entity:
-                    places, above = self._above_base(prepared, group.index, keys.shards)
-                    lacking[places[above]] = True
+                    rows, above = self._above_base(prepared, group.index, keys.shards)
+                    lacking[rows[above]] = True
             lacking &= ~keys.loaded
             if lacking.any():
                 wanted.append(self._wanted(keys, lacking))
         self._read(wanted, 0)
 
     def _above_base(self, prepared: Prepared, group: int, shards: Ints) -> tuple[Ints, Bools]:
-        """Key place of each event of a group, and whether its offset is at or above the base of its slice."""
+        """Row of each event's key in `EntityKeys`, and whether its offset is at or above the base of its slice."""
         events = prepared.group_events(group)
         above = np.zeros(len(events.offset), np.bool_)
         source = self._engine.plan.groups[group].source
@@ -201,76 +216,79 @@ class ColdReader:
             if len(prepared.group_events(group.index).offset)
         }
 
-    def stale(self, entity: str, shards: Ints, max_age_ms: int) -> Bools:
-        """For keys in these shards, whether another owner's slices were older than the bound (PROTOCOL 6.1).
+    def _stale(self, keys: EntityKeys, as_of_ms: int) -> Bools:
+        """For each key, whether another owner's slices were older than the bound (PROTOCOL 6.1).
 
-        As of when the batch was loaded, so that all of its events are told the same.
+        As of when the batch was loaded, so that all of its events get the same flags.
         """
-        if not self._shared.get(entity):
-            return np.zeros(len(shards), np.bool_)
-        oldest = self._as_of - max_age_ms
-        late = np.zeros(int(shards.max(initial=0)) + 1, np.bool_)
-        for partition in self._foreign[entity]:
+        if not self._shared[keys.entity]:
+            return np.zeros(len(keys.shards), np.bool_)
+        oldest_ms = as_of_ms - self._settings.foreign_max_age_ms
+        late = np.zeros(int(keys.shards.max(initial=0)) + 1, np.bool_)
+        for partition in self._foreign[keys.entity]:
             seen = self._seen.get(partition)
-            late |= True if seen is None else seen[: len(late)] < oldest
-        found: Bools = late[shards]
-        if found.any():
-            self.stale_shards.setdefault(entity, set()).update(shards[found].tolist())
-        return found
+            late |= True if seen is None else seen[: len(late)] < oldest_ms
+        of_keys: Bools = late[keys.shards]
+        return of_keys
 
-    def _read(self, wanted: list[_Wanted], now_us: int) -> None:
+    def _read(self, wanted: list[_Wanted], now_us: int) -> list[ForeignSlice]:
+        """Load the wanted keys into the engine; returns the slices of other owners among what was read."""
         if not wanted:
-            return
+            return []
         # PROTOCOL 4.2 compares with the base as it was when we asked: the flusher may raise it meanwhile.
-        bases = {partition: one.base.copy() for partition, one in self._owned.items()}
-        reads, places = by_shard([(one.keys, one.chosen) for one in wanted])
-        for answer, (asked, keys) in zip(self._store.read(reads), places, strict=True):
+        bases = {partition: owned.base.copy() for partition, owned in self._owned.items()}
+        foreign: list[ForeignSlice] = []
+        reads, asked = by_shard([(of_entity.keys, of_entity.chosen) for of_entity in wanted])
+        for answer, (numbers, rows) in zip(self._store.read(reads), asked, strict=True):
             self._check_marks(answer, bases)
-            for found, number, place in zip(answer.slices, asked, keys, strict=True):
-                if found:
-                    self._sort_slices(wanted[number], place, found)
-        for one in wanted:
-            self.keys_read += len(one.chosen)
-            slots = one.keys.indices[one.chosen]
-            self._engine.load(one.keys.entity, slots, one.slices, one.foreign, now_us)
+            for slices, number, row in zip(answer.slices, numbers, rows, strict=True):
+                if slices:
+                    self._sort_slices(wanted[number], row, slices, foreign)
+        for of_entity in wanted:
+            self.keys_read += len(of_entity.chosen)
+            indices = of_entity.keys.indices[of_entity.chosen]
+            self._engine.load(of_entity.keys.entity, indices, of_entity.slices, of_entity.foreign, now_us)
+        return foreign
 
     def _check_marks(self, answer: ShardAnswer, bases: Mapping[Partition, Ints]) -> None:
-        for partition, one in self._owned.items():
-            mark = answer.marks[partition].offset if partition in answer.marks else one.origin
+        for partition, owned in self._owned.items():
+            mark = answer.marks[partition].offset if partition in answer.marks else owned.origin
             if mark < bases[partition][answer.shard]:
                 raise LostWrites(f"redis lost writes of {partition.source}[{partition.number}]")
-            if mark > one.committed:
+            if mark > owned.committed:
                 raise NotOurs(partition, mark)
             with self._lock:
-                one.base[answer.shard] = max(int(one.base[answer.shard]), mark)  # PROTOCOL 4.3
-        for partition, found in answer.marks.items():
+                owned.came_to(answer.shard, mark)
+        for partition, seen_mark in answer.marks.items():
             if partition not in self._owned:
                 seen = self._seen.setdefault(partition, np.zeros(self._engine.shards, np.int64))
-                seen[answer.shard] = found.time_ms
+                seen[answer.shard] = seen_mark.time_ms
 
-    def _sort_slices(self, one: _Wanted, place: int, found: Mapping[bytes, bytes]) -> None:
-        loaded = bool(one.keys.loaded[place])
-        slot = int(one.keys.indices[place])
-        for name, row in found.items():
+    def _sort_slices(
+        self, wanted: _Wanted, row: int, slices: Mapping[bytes, bytes], foreign: list[ForeignSlice]
+    ) -> None:
+        keys = wanted.keys
+        loaded = bool(keys.loaded[row])
+        index = int(keys.indices[row])
+        for name, encoded in slices.items():
             partition = Partition.of(name)
             if partition not in self._owned:
-                key = key_of(one.keys.names[place])
-                self.foreign_read.append((one.keys.entity, key, *partition, stamp_of(row)))
+                foreign.append((keys.entity, key_of(keys.names[row]), *partition, stamp_of(encoded)))
             elif loaded:
                 continue  # the cache is ahead of what is stored
-            one.slices.append((slot, partition.source, partition.number, row))
+            wanted.slices.append((index, partition.source, partition.number, encoded))
 
 
 def by_shard(
     wanted: Sequence[tuple[EntityKeys, Ints]],
 ) -> tuple[list[ShardRead], list[tuple[list[int], list[int]]]]:
-    """One read a shard of keys at given places, and for each of its names the number in `wanted` and the place."""
+    """One read a shard of the keys in some rows; and, for each name in it, the number in `wanted` and the row there."""
     names: dict[int, list[bytes]] = {}
-    places: dict[int, tuple[list[int], list[int]]] = {}
+    asked: dict[int, tuple[list[int], list[int]]] = {}
     for number, (keys, chosen) in enumerate(wanted):
-        for place, shard in zip(chosen.tolist(), keys.shards[chosen].tolist(), strict=True):
-            names.setdefault(shard, []).append(keys.names[place])
-            asked, slots = places.setdefault(shard, ([], []))
-            asked.append(number)
-            slots.append(place)
-    return [ShardRead(shard, found) for shard, found in names.items()], list(places.values())
+        for row, shard in zip(chosen.tolist(), keys.shards[chosen].tolist(), strict=True):
+            names.setdefault(shard, []).append(keys.names[row])
+            numbers, rows = asked.setdefault(shard, ([], []))
+            numbers.append(number)
+            rows.append(row)
+    return [ShardRead(shard, of_shard) for shard, of_shard in names.items()], list(asked.values())

@@ -5,11 +5,9 @@ Not safe for threads by itself: SliceState calls it under its lock.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from features.store.base import Partition
 
-Place = tuple[Partition, int]
+PartitionShard = tuple[Partition, int]
 """A partition and a shard."""
 
 Rows = dict[bytes, bytes]
@@ -24,54 +22,50 @@ class PendingRows:
     """
 
     def __init__(self) -> None:
-        self._rows: dict[Place, Rows] = {}
-        self._sent: dict[Place, Rows] = {}
-        self._bytes: dict[Place, int] = {}
+        self._rows: dict[PartitionShard, Rows] = {}
+        self._sent: dict[PartitionShard, Rows] = {}
+        self._bytes: dict[PartitionShard, int] = {}
 
     @property
     def size(self) -> int:
         """An upper bound of the memory held, rows under way included."""
         return sum(self._bytes.values())
 
-    def __contains__(self, place: object) -> bool:
-        return place in self._rows
+    def __contains__(self, shard: object) -> bool:
+        return shard in self._rows
 
-    def add(self, place: Place, rows: Rows, size: int) -> None:
-        """Take over rows of one place; `size` is the number of their bytes."""
-        held = self._rows.setdefault(place, {})
+    def add(self, shard: PartitionShard, rows: Rows, size: int) -> None:
+        """Take over rows of one shard; `size` is the number of their bytes."""
+        held = self._rows.setdefault(shard, {})
         before = len(held)
         held.update(rows)
-        self._bytes[place] = self._bytes.get(place, 0) + size + _OVERHEAD * (len(held) - before)
+        self._bytes[shard] = self._bytes.get(shard, 0) + size + _OVERHEAD * (len(held) - before)
 
-    def take(self, place: Place) -> Rows:
-        """All rows of a place, to be sent. `done` or `restore` follows before the next `take`."""
-        rows = self._rows.pop(place, {})
+    def take(self, shard: PartitionShard) -> Rows:
+        """All rows of a shard, to be sent. `done` or `restore` follows before the next `take`."""
+        rows = self._rows.pop(shard, {})
         if rows:
-            self._sent[place] = rows
+            self._sent[shard] = rows
         return rows
 
-    def done(self, place: Place) -> None:
+    def done(self, shard: PartitionShard) -> None:
         """What was taken is stored."""
-        self._sent.pop(place, None)
-        left = self._rows.get(place)
-        if left is None:
-            self._bytes.pop(place, None)
+        self._sent.pop(shard, None)
+        newer = self._rows.get(shard)
+        if newer is None:
+            self._bytes.pop(shard, None)
         else:
-            self._bytes[place] = sum(map(len, left.values())) + _OVERHEAD * len(left)
+            self._bytes[shard] = sum(map(len, newer.values())) + _OVERHEAD * len(newer)
 
-    def restore(self, place: Place) -> None:
+    def restore(self, shard: PartitionShard) -> None:
         """What was taken may not be stored: pending again, under any newer row of the same name."""
-        rows = self._sent.pop(place, None)
+        rows = self._sent.pop(shard, None)
         if rows:
-            rows.update(self._rows.get(place, {}))
-            self._rows[place] = rows
+            rows.update(self._rows.get(shard, {}))
+            self._rows[shard] = rows
 
     def clear(self) -> None:
         """Forget all."""
         self._rows.clear()
         self._sent.clear()
         self._bytes.clear()
-
-    def places(self) -> Iterator[Place]:
-        """Where there are rows to send."""
-        return iter(self._rows)

@@ -1,4 +1,4 @@
-"""Whose turn it is: shards one after another, each once an interval."""
+"""Which shards are staged for the store now: one after another, each once an interval."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 from features.core.batch import Bools
 
 
-class Rota:
+class FlushSchedule:
     """Spreads the work of an interval over it, so that no caller does all of it at once.
 
     A first call says all shards; an interval of 0 always does.

@@ -11,83 +11,24 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from features.core.batch import Bools, FeatureMatrix, Ints
+from features.core.batch import Bools, Ints
 from features.core.errors import RetriableError
-from features.state.cold_reads import ColdReader, LostWrites, NotOurs
-from features.state.pending import PendingRows, Place, Rows
-from features.state.schedule import Rota
+from features.state.cold_reads import ColdRead, ColdReader, LostWrites, NotOurs
+from features.state.owned import Owned, Position, StateSettings
+from features.state.pending import PartitionShard, PendingRows, Rows
+from features.state.schedule import FlushSchedule
 from features.store.base import LOST, Flush, Partition, StateManifest, Store
 
 if TYPE_CHECKING:
     from features.engine.engine import FeatureEngine
     from features.engine.prepared import DirtyRun, Prepared
 
-__all__ = ["LostWrites", "NotOurs", "Position", "SliceState", "StateSettings"]
-
-
-Staged = tuple[Place, Rows, int]
+Staged = tuple[PartitionShard, Rows, int]
 """Rows of one partition and shard, and the number of their bytes."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class StateSettings:
-    """Limits. Times in milliseconds.
-
-    `stage_ms` is how long touched rows may stay in the cache before they are encoded, once for all batches that
-    touched them meanwhile, a few shards at a time so that no batch waits long. `idle_probe_ms` is how often an idle
-    shard is asked whether it lost writes (PROTOCOL 3.1); `foreign_refresh_ms` how often other owners' slices are
-    read again.
-    """
-
-    memory_limit: int = 1 << 30
-    pending_limit: int = 64 << 20
-    stage_ms: int = 0
-    empty_flush_ms: int = 1_500
-    idle_probe_ms: int = 30_000
-    foreign_refresh_ms: int = 1_000
-    foreign_max_age_ms: int = 5_000
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """What Kafka says of an owned partition: its committed offset, and where the group began (PROTOCOL 5.3)."""
-
-    committed: int
-    origin: int
-
-
-@dataclass(slots=True)
-class Owned:
-    """A partition that this worker owns. `cursor` is the next event to fold; below C it replays.
-
-    Every row of a shard as of `staged` is pending or in Redis: so far its mark may be raised (PROTOCOL 3.1). Rows
-    with a stamp up to `acknowledged` are not pending, while `base` may have been raised by another worker's flush.
-    """
-
-    committed: int
-    origin: int
-    cursor: int
-    staged: Ints
-    base: Ints
-    acknowledged: Ints = field(init=False)
-    flushed_at: Ints = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.acknowledged = self.base.copy()
-        self.flushed_at = np.zeros_like(self.base)
-
-    @property
-    def replays(self) -> bool:
-        return self.cursor < self.committed
-
-    def stage(self, shards: Bools) -> None:
-        """Rows of these shards are encoded as of now."""
-        self.staged[shards] = np.maximum(self.staged[shards], min(self.cursor, self.committed))
 
 
 class SliceState:
@@ -108,14 +49,14 @@ class SliceState:
         self._owned: dict[Partition, Owned] = {}
         self._pending = PendingRows()
         self._staged: tuple[Bools, list[Staged]] | None = None
-        self._rota = Rota(engine.shards, settings.stage_ms)
+        self._schedule = FlushSchedule(engine.shards, settings.stage_ms)
         self._lock = threading.Lock()
         self._epoch = 0
         self.refused = False
         self.degraded = False
         self.restored = False
         self._evictable = np.full(engine.shards, np.iinfo(np.int64).max)
-        self.cold = ColdReader(engine, store, partitions, settings.foreign_refresh_ms, now_ms, self._lock)
+        self.cold = ColdReader(engine, store, partitions, settings, now_ms, self._lock)
 
     # -- assignment (PROTOCOL 5) ---------------------------------------------------------------
 
@@ -131,7 +72,7 @@ class SliceState:
             self._owned = {}
             self._pending.clear()
             self._staged = None
-            self._rota = Rota(self._engine.shards, self._settings.stage_ms)
+            self._schedule = FlushSchedule(self._engine.shards, self._settings.stage_ms)
             self.refused = False
             self.degraded = self.restored = False
         self._engine.drop_all()
@@ -146,8 +87,8 @@ class SliceState:
         marks = self._store.marks()
         owned: dict[Partition, Owned] = {}
         for partition, position in positions.items():
-            found = [shard.get(partition) for shard in marks]
-            base = np.array([position.origin if mark is None else mark.offset for mark in found], np.int64)
+            stored = [shard.get(partition) for shard in marks]
+            base = np.array([position.origin if mark is None else mark.offset for mark in stored], np.int64)
             if base.max() > position.committed:
                 raise NotOurs(partition, int(base.max()))
             start = int(base.min())
@@ -197,7 +138,7 @@ class SliceState:
 
     def advance(self, cursors: Mapping[Partition, int]) -> None:
         """In replay: every event below `cursors` was folded or did not exist (PROTOCOL 5.6)."""
-        shards = self._rota.all
+        shards = self._schedule.all
         staged = self._take_dirty(shards)
         with self._lock:
             for partition, cursor in cursors.items():
@@ -209,34 +150,16 @@ class SliceState:
 
     # -- unit of work (PROTOCOL 2) -------------------------------------------------------------
 
-    def load(self, prepared: Prepared) -> None:
+    def load(self, prepared: Prepared) -> ColdRead:
         """Read what the events need and the cache lacks. StoreUnavailable, LostWrites, NotOurs."""
-        if self.degraded:
-            self.cold.leave_out(prepared)
-        else:
-            self.cold.load(prepared)
-
-    def flag(self, prepared: Prepared, matrix: FeatureMatrix) -> None:
-        """Say which events read too old slices of others (PROTOCOL 6.1), or went without state (5.7)."""
-        key_index = prepared.sources[matrix.batch.source.name].key_index
-        for keys in self.cold.keys_of_batch:
-            if keys.entity not in key_index:
-                continue
-            if self.degraded:
-                flags = {f"state_missing:{keys.entity}": ~keys.loaded}
-            else:
-                age = self._settings.foreign_max_age_ms
-                flags = {f"stale:{keys.entity}": self.cold.stale(keys.entity, keys.shards, age)}
-            for name, of_keys in flags.items():
-                if of_keys.any():
-                    matrix.flags[name] = keys.spread(of_keys, key_index[keys.entity])
+        return self.cold.leave_out(prepared) if self.degraded else self.cold.load(prepared)
 
     def stage(self) -> None:
         """Encode what was touched up to the batch just folded, in the shards whose time it is (PROTOCOL 2.4).
 
         Before any later fold, so that the rows are as of this batch's end; until then marks stay behind.
         """
-        shards = self._rota.due(self._now_ms())
+        shards = self._schedule.due(self._now_ms())
         self._staged = (shards, self._take_dirty(shards)) if shards.any() else None
 
     @property
@@ -248,7 +171,7 @@ class SliceState:
         """All that was folded is committed and nothing is under way: stage the rest when it is time, or `now`."""
         if not any((one.staged < one.committed).any() for one in self._owned.values()):
             return
-        shards = self._rota.all if now else self._rota.due(self._now_ms())
+        shards = self._schedule.all if now else self._schedule.due(self._now_ms())
         if shards.any():
             staged = self._take_dirty(shards)
             with self._lock:
@@ -284,8 +207,8 @@ class SliceState:
             one.stage(shards)
 
     def _add(self, staged: list[Staged]) -> None:
-        for place, rows, size in staged:
-            self._pending.add(place, rows, size)
+        for shard, rows, size in staged:
+            self._pending.add(shard, rows, size)
 
     def _shrink(self) -> None:
         if self._engine.memory_bytes() > self._settings.memory_limit:
@@ -334,24 +257,13 @@ class SliceState:
         with self._lock:
             if self.degraded or self.refused:
                 return self._epoch, []
-            due = [
-                self._flush(partition, shard, one, now)
-                for partition, one in self._owned.items()
-                for shard in self._due(partition, one, now, everything)
-            ]
+            empty_ms = 0 if everything else self._settings.empty_flush_ms
+            due = []
+            for partition, owned in self._owned.items():
+                without_rows, behind = owned.due(now, empty_ms, self._settings.idle_probe_ms)
+                with_rows = [shard for shard in behind if (partition, shard) in self._pending]
+                due += [self._flush(partition, shard, owned, now) for shard in without_rows + with_rows]
             return self._epoch, due
-
-    def _due(self, partition: Partition, one: Owned, now: int, everything: bool) -> Sequence[int]:
-        behind = one.base < one.staged
-        age = now - one.flushed_at
-        limit = 0 if everything else self._settings.empty_flush_ms
-        empty = behind & (age >= limit)
-        idle = (one.base == one.staged) & (age >= self._settings.idle_probe_ms)
-        found: list[int] = np.flatnonzero(empty | idle).tolist()
-        full = [
-            shard for shard in np.flatnonzero(behind & ~empty).tolist() if (partition, shard) in self._pending
-        ]
-        return found + full
 
     def _flush(self, partition: Partition, shard: int, one: Owned, now: int) -> Flush:
         base, staged = int(one.base[shard]), int(one.staged[shard])
@@ -368,7 +280,7 @@ class SliceState:
                     self.refused = True
                     continue
                 one = self._owned[flush.partition]
-                one.base[flush.shard] = max(int(one.base[flush.shard]), flush.next)
+                one.came_to(flush.shard, flush.next)
                 if flush.prev < flush.next:  # an idle probe sends no rows, whatever is pending
                     one.acknowledged[flush.shard] = flush.next
                 one.flushed_at[flush.shard] = flush.now_ms

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
 from features.definitions.plan import Plan
-from features.state.slices import Position
+from features.state.owned import Position
 from features.store.base import Partition
 from stream.codecs.messages import PartitionId, RawBatch, RawMessage
 from stream.kafka.batches.scored import Outputs
@@ -98,9 +98,11 @@ class Face:
         if not decoded.count:
             return []
         prepared = processor.prepare(decoded)
-        recovery.wait_for_store(self.state, lambda: self.state.load(prepared), _asleep)
+        read = recovery.load_patiently(self.state, prepared, _asleep)
+        if read is None:
+            return []
         self._uncommitted = True
-        outputs = processor.score(prepared, decoded).outputs
+        outputs = processor.score(prepared, decoded, read).outputs
         self.state.stage()
         return outputs
 

@@ -19,8 +19,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from hypothesis.strategies import booleans, integers, lists, sampled_from, tuples
 
 from features.state.cold_reads import LostWrites, NotOurs
-from features.state.schedule import Rota
-from features.state.slices import Position, SliceState, StateSettings
+from features.state.owned import Position, StateSettings
+from features.state.schedule import FlushSchedule
+from features.state.slices import SliceState
 from features.store.base import LOST, Flush, Partition, ShardRead
 from features.store.layout import slice_name
 from features.store.memory import MemoryStore
@@ -409,27 +410,27 @@ def test_rows_stay_in_the_cache_until_it_is_time_and_marks_behind_them() -> None
 
 
 def test_each_shard_has_its_turn_once_an_interval() -> None:
-    rota = Rota(5, 100)
-    turns = [rota.due(now).nonzero()[0].tolist() for now in (1_000, 1_010, 1_040, 1_070, 1_089, 1_099, 1_120)]
+    schedule = FlushSchedule(5, 100)
+    turns = [
+        schedule.due(now).nonzero()[0].tolist() for now in (1_000, 1_010, 1_040, 1_070, 1_089, 1_099, 1_120)
+    ]
     assert turns == [[0, 1, 2, 3, 4], [], [0, 1], [2], [3], [], [0, 4]]
-    assert rota.due(1_220).all()
+    assert schedule.due(1_220).all()
 
 
-def test_stale_slices_of_others_are_known_by_the_time_of_their_mark() -> None:
+@pytest.mark.parametrize(("max_age_ms", "stale"), [(5_000, True), (7_000, False)])
+def test_stale_slices_of_others_are_known_by_the_time_of_their_mark(max_age_ms: int, stale: bool) -> None:
     store = MemoryStore(SHARDS)
     other = Partition("pay", 1)
     now = 100_000
     shard = shard_of("merchant", "x")
     store.flush([Flush(other, shard, 0, 1, 0, now - 6_000, {b"merchant:x": encode([0])})])
     engine = OffsetEngine()
-    state = SliceState(engine, store, {"pay": 2}, StateSettings(), lambda: now)  # type: ignore[arg-type]
+    settings = StateSettings(foreign_max_age_ms=max_age_ms)
+    state = SliceState(engine, store, {"pay": 2}, settings, lambda: now)  # type: ignore[arg-type]
     state.recover({Partition("pay", 0): Position(0, 0)})
-    prepared = engine.prepare([Event(0, 0, "a", "x")])
-    state.load(prepared)  # type: ignore[arg-type]
+    read = state.load(engine.prepare([Event(0, 0, "a", "x")]))  # type: ignore[arg-type]
     assert engine.rows["merchant", "x", "pay", 1] == [0]
-    keys = engine.entity_keys(prepared)
-    merchant = next(one for one in keys if one.entity == "merchant")
-    card = next(one for one in keys if one.entity == "card")
-    assert state.cold.stale("merchant", merchant.shards, 5_000).tolist() == [True]
-    assert state.cold.stale("merchant", merchant.shards, 7_000).tolist() == [False]
-    assert state.cold.stale("card", card.shards, 5_000).tolist() == [False]
+    assert [of[:4] for of in read.foreign] == [("merchant", "x", "pay", 1)]
+    assert read.stale == ({"merchant": (shard,)} if stale else {})
+    assert [(name, flags.tolist()) for name, _, flags in read.raised] == [("stale:merchant", [True])] * stale

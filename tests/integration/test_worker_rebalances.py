@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer, TopicPartition
 
-from features.state.slices import NotOurs, SliceState, StateSettings
+from features.state.cold_reads import NotOurs
+from features.state.owned import StateSettings
+from features.state.slices import SliceState
 from features.store.base import Flush, Marks, Partition
 from features.store.memory import MemoryStore
 from stream.kafka.client.consumer import InputConsumer

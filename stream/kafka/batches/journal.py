@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from features.core.batch import Ints, MicroBatch
-from features.state.cold_reads import ColdReader, ForeignSlice
+from features.state.cold_reads import ColdRead, ColdReader, ForeignSlice
 from stream.codecs.alerts import Record
 from stream.codecs.contracts import DecidedBy
 from stream.codecs.messages import PartitionId
@@ -71,7 +71,7 @@ class JournalEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JournalWriter:
-    """Writes entries of one worker; `cold` knows what it owns and what it read."""
+    """Writes entries of one worker; `cold` knows what it owns and since when."""
 
     def __init__(self, worker: str, scorer: Scorer, cold: ColdReader) -> None:
         self._worker = worker
@@ -83,8 +83,8 @@ class JournalWriter:
         self._since_holdings = 0
         self._encoder = msgspec.json.Encoder()
 
-    def record(self, batch: MicroBatch, scored: int) -> Record:
-        """The record of a unit of work scored at `scored`; models and policy are those that hold now."""
+    def record(self, batch: MicroBatch, scored: int, read: ColdRead) -> Record:
+        """The record of a unit of work, `scored` on what was `read`, by the models and policy that hold now."""
         partitions, runs = runs_of(batch)
         cold = self._cold
         entry = JournalEntry(
@@ -100,10 +100,10 @@ class JournalWriter:
             models=self._models(),
             partitions=partitions,
             runs=runs,
-            foreign=tuple(cold.foreign_read),
+            foreign=read.foreign,
             holdings=self._holdings(),
-            stale={entity: tuple(sorted(shards)) for entity, shards in cold.stale_shards.items()},
-            missing={entity: tuple(keys) for entity, keys in cold.missing.items()},
+            stale=dict(read.stale),
+            missing=dict(read.missing),
         )
         return Record(self._worker.encode(), self._encoder.encode(entry), [])
 

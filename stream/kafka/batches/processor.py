@@ -9,7 +9,7 @@ from typing import Protocol
 from features.core.batch import SourceBatch
 from features.engine.prepared import Prepared
 from features.offline.order import arrange
-from features.state.slices import SliceState
+from features.state.cold_reads import ColdRead
 from models.decision.decisions import Decisions
 from stream.codecs import dead_letters as dlq
 from stream.codecs.alerts import AlertEncoder, Record
@@ -35,7 +35,6 @@ class BatchProcessor:
     def __init__(
         self,
         scorer: Scorer,
-        state: SliceState,
         decoders: Mapping[str, TopicDecoder],
         topics: Topics,
         letter_room: int | None = None,
@@ -44,7 +43,6 @@ class BatchProcessor:
         self._journal = journal
         self._letter_room = letter_room
         self._scorer = scorer
-        self._state = state
         self._decoders = decoders
         self._topics = topics
         self._encoder = AlertEncoder(scorer.plan)
@@ -69,16 +67,16 @@ class BatchProcessor:
         """Keys, hashes and conditions of a batch."""
         return self._scorer.engine.prepare(decoded.batch)
 
-    def score(self, prepared: Prepared, decoded: Decoded) -> ScoredBatch:
-        """Fold and decide. From here on the cache has seen the batch: an error means `recover`."""
+    def score(self, prepared: Prepared, decoded: Decoded, read: ColdRead) -> ScoredBatch:
+        """Fold and decide on what was read. From here on the cache has seen the batch: an error means `recover`."""
         matrices = self._scorer.engine.run(prepared)
         for matrix in matrices.values():
-            self._state.flag(prepared, matrix)
+            read.flag(prepared, matrix)
         decisions = self._scorer.decide(matrices.values())
         scored = time.time_ns() // 1000
         outputs = self._outputs(decisions, decoded.letters, scored)
         if self._journal is not None:
-            outputs.append((self._topics.journal, [self._journal.record(decoded.batch, scored)]))
+            outputs.append((self._topics.journal, [self._journal.record(decoded.batch, scored, read)]))
         return ScoredBatch(decoded, decisions, outputs)
 
     def _outputs(self, decisions: Sequence[Decisions], letters: Sequence[DeadLetter], scored: int) -> Outputs:

@@ -8,7 +8,9 @@ from typing import Literal
 from confluent_kafka import TopicPartition
 
 from features.core.errors import FatalError
-from features.state.slices import NotOurs, Position, SliceState
+from features.state.cold_reads import NotOurs
+from features.state.owned import Position
+from features.state.slices import SliceState
 from features.store.base import Partition, StoreUnavailable
 from stream.codecs.messages import PartitionId
 from stream.kafka.client.consumer import InputConsumer, Reached

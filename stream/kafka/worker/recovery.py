@@ -1,12 +1,14 @@
 """From what Kafka has committed to state that scoring can go on from (PROTOCOL 5), over finished clients.
 
-`begin` and `replay` are the worker's; `fold` and `wait_for_store` serve the Faust face too.
+`begin` and `replay` are the worker's; `fold` and `load_patiently` serve the Faust face too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from features.engine.prepared import Prepared
+from features.state.cold_reads import ColdRead
 from features.state.slices import SliceState
 from features.store.base import Partition, StoreUnavailable
 from stream.codecs.messages import PartitionId, RawBatch
@@ -82,23 +84,18 @@ def fold(scoring: ScoringSetup, columns: Mapping[str, RawBatch], cursors: Mappin
         scoring.state.advance(cursors)
 
 
-def wait_for_store(
-    state: SliceState,
-    load: Callable[[], object],
-    meanwhile: Callable[[float], bool],
-    *,
-    degrade: bool = False,
-) -> bool:
-    """Call `load` until the store answers; in between `meanwhile` is called with seconds to pass, ever more of them.
+def load_patiently(
+    state: SliceState, prepared: Prepared, meanwhile: Callable[[float], bool], *, degrade: bool = False
+) -> ColdRead | None:
+    """Load what a batch needs, asking until the store answers; in between `meanwhile` is called with seconds to pass.
 
-    False once `meanwhile` says that the batch is to be dropped. To `degrade` is not to wait: state goes on without the
-    store (PROTOCOL 5.7) and `load` is called once more.
+    None once `meanwhile` says that the batch is to be dropped. To `degrade` is not to wait: state goes on without the
+    store (PROTOCOL 5.7).
     """
     wait = _FIRST_WAIT
     while True:
         try:
-            load()
-            return True
+            return state.load(prepared)
         except StoreUnavailable as error:
             if degrade:
                 _log.warning("degraded: scoring with the state at hand", reason=str(error))
@@ -106,5 +103,5 @@ def wait_for_store(
                 continue
             _log.warning("waiting for redis", reason=str(error))
         if not meanwhile(wait):
-            return False
+            return None
         wait = min(wait * 2, _LONGEST_WAIT)

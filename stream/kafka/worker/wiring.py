@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from features.core.errors import ConfigurationError
 from features.state.flusher import Flusher
-from features.state.slices import SliceState, StateSettings
+from features.state.owned import StateSettings
+from features.state.slices import SliceState
 from features.store.base import Store, StoreUnavailable
 from stream.kafka.batches.delivery import AtLeastOnce, Delivery, ExactlyOnce, GroupCommits, OffsetCommits
 from stream.kafka.batches.journal import JournalWriter
@@ -62,7 +63,7 @@ def wire(
     entries = (
         JournalWriter(worker_name(config), scorer, state.cold) if journal and config.topics.journal else None
     )
-    processor = BatchProcessor(scorer, state, decoders, config.topics, room, entries)
+    processor = BatchProcessor(scorer, decoders, config.topics, room, entries)
     flusher = Flusher(state, store, worker.flush_interval_ms / 1000, worker.shards, point)
     flusher.start()
     try:

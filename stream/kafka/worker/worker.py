@@ -23,7 +23,7 @@ from stream.kafka.batches.scored import Decoded, ScoredBatch
 from stream.kafka.client.consumer import Fetched, Leaving, Reached
 from stream.kafka.worker import recovery
 from stream.kafka.worker.phase import Phase
-from stream.kafka.worker.recovery import wait_for_store
+from stream.kafka.worker.recovery import load_patiently
 from stream.kafka.worker.wiring import Connected
 from stream.telemetry.logs import logger
 from stream.telemetry.metrics import Metrics
@@ -169,12 +169,11 @@ class Worker:
         self._limit.check(len(decoded.batch), decoded.letters)
         prepared = self._processor.prepare(decoded)
         degrade = self._settings.on_redis_loss == "degrade"
-        if not wait_for_store(
-            self._state, lambda: self._state.load(prepared), self._poll_ahead, degrade=degrade
-        ):
+        read = load_patiently(self._state, prepared, self._poll_ahead, degrade=degrade)
+        if read is None:
             return
         # 7. Fold and decide. From here on an error means recovery: the cache has seen the batch.
-        batch = self._processor.score(prepared, decoded)
+        batch = self._processor.score(prepared, decoded, read)
         point("after_fold")
         # 8. Deliver and commit, beside this thread.
         batch.offsets, batch.group = self.clients.positions.offsets(reached), group
