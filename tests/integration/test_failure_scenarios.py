@@ -16,7 +16,8 @@ from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartiti
 from confluent_kafka.admin import AdminClient, NewPartitions
 
 from features.core.errors import ConfigurationError, FatalError, FencedError
-from stream.kafka.batches import delivery as transaction
+from stream.kafka.batches import delivery
+from stream.kafka.client import clients
 from tests.chaos import job
 from tests.chaos.driver import stopped
 from tests.chaos.produced import Produced
@@ -394,8 +395,8 @@ def test_a_step_of_a_transaction_never_returns(world: World, monkeypatch: pytest
                 returned.set()
 
     stuck: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(transaction, "Producer", Stuck)
-    monkeypatch.setattr(transaction, "_NO_RETURN_AFTER", 1.0)
+    monkeypatch.setattr(clients, "Producer", Stuck)
+    monkeypatch.setattr(delivery, "_NO_RETURN_AFTER", 1.0)
     sent = messages()
     world.produce(sent[:700])
     world.start_thread()
