@@ -82,7 +82,7 @@ def test_a_rebalance_while_redis_lags_behind_costs_no_event(
         second = world.start_thread(1)
         assert waits.wait(60), "the first to recover what the second left it"
         lags.clear()
-        monkeypatch.setattr("stream.kafka.worker.worker._QUIET", 2.0)  # an event comes while it is waited for
+        monkeypatch.setattr("stream.kafka.worker.intake._QUIET", 2.0)  # an event comes while it is waited for
         world.produce(sent[8_000:])
         goes_on.set()
         wait_until(lambda: second.worker.ready, 60, "the second to own partitions")

@@ -5,8 +5,9 @@ PROTOCOL numbers are those of docs/concepts/protocol/rules.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -19,6 +20,7 @@ from stream.kafka.client.errors import PASSING, kafka_error, sort
 from stream.kafka.client.messages import append, runs_by_partition
 from stream.settings.tables import Kafka
 from stream.telemetry.logs import logger
+from stream.telemetry.seldom import Seldom
 
 Leaving = Literal["revoked", "lost"]
 """Why partitions go: the group takes them, or has given them to others already."""
@@ -55,6 +57,8 @@ class InputConsumer:
         self._cursors: dict[PartitionId, int] = {}
         self._asked: tuple[set[tuple[str, int, int]], Future[None]] | None = None
         self._rebalances = 0
+        self._paused: set[PartitionId] = set()
+        self._warnings = Seldom(_log)
 
     def subscribe(
         self,
@@ -93,6 +97,7 @@ class InputConsumer:
     def start_at(self, offsets: Mapping[PartitionId, int]) -> None:
         """Consume these partitions from these offsets, and nothing else."""
         self._cursors = dict(offsets)
+        self._paused = set()
         starts = [TopicPartition(*partition, offset) for partition, offset in offsets.items()]
         try:
             self.client.assign(starts)
@@ -101,12 +106,26 @@ class InputConsumer:
             raise sort(error, "assigning partitions") from error
 
     def pause(self, partitions: Iterable[PartitionId]) -> None:
-        """Stop fetching some partitions until the next `start_at`."""
+        """Stop fetching some partitions until `resume`, or the next `start_at`."""
+        self._paused.update(partitions)
         self.client.pause([TopicPartition(*partition) for partition in partitions])
 
     def resume(self, partitions: Iterable[PartitionId]) -> None:
         """Fetch paused partitions again."""
+        self._paused.difference_update(partitions)
         self.client.resume([TopicPartition(*partition) for partition in partitions])
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Inside, nothing new is fetched, but polling goes on, so that the group keeps us; memory stays as it is."""
+        before = self._rebalances
+        partitions = [partition for partition in self._cursors if partition not in self._paused]
+        self.client.pause([TopicPartition(*partition) for partition in partitions])
+        try:
+            yield
+        finally:
+            if self._rebalances == before:  # else they are not assigned any more, and `start_at` follows
+                self.client.resume([TopicPartition(*partition) for partition in partitions])
 
     def cursor(self, partition: PartitionId) -> int:
         """The next offset to consume."""
@@ -149,7 +168,7 @@ class InputConsumer:
     def _note_error(self, message: Any, error: KafkaError) -> None:
         name = f"{message.topic()}[{message.partition()}]"
         if error.code() in PASSING:
-            _log.warning("kafka", error=error.str())
+            self._warnings.warning("kafka", error.code(), error=error.str())
         elif error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
             raise FatalError(
                 f"{name}: the log no longer holds what must be consumed next: {error.str()}. "

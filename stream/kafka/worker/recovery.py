@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 
 from features.engine.prepared import Prepared
 from features.state.cold_reads import ColdRead
@@ -17,8 +18,10 @@ from stream.kafka.client.consumer import Fetched
 from stream.kafka.worker.wiring import Connected
 from stream.telemetry.logs import logger
 from stream.telemetry.moments import point
+from stream.telemetry.seldom import Seldom
 
 _log = logger("worker")
+_warnings = Seldom(_log)
 _FIRST_WAIT = 0.1
 _LONGEST_WAIT = 5.0
 
@@ -45,7 +48,7 @@ def _starts(clients: Connected, partitions: Sequence[PartitionId]) -> dict[Parti
     except StoreUnavailable as error:
         if clients.scoring.config.worker.on_redis_loss == "wait":
             raise
-        _log.warning("degraded: scoring without state", reason=str(error))
+        _warnings.warning("degraded: scoring without state", reason=str(error))
         return clients.positions.recover_blind(partitions)
 
 
@@ -85,23 +88,31 @@ def fold(scoring: ScoringSetup, columns: Mapping[str, RawBatch], cursors: Mappin
 
 
 def load_patiently(
-    state: SliceState, prepared: Prepared, meanwhile: Callable[[float], bool], *, degrade: bool = False
+    state: SliceState,
+    prepared: Prepared,
+    meanwhile: Callable[[float], bool],
+    held: Callable[[], AbstractContextManager[None]] = nullcontext,
+    *,
+    degrade: bool = False,
 ) -> ColdRead | None:
-    """Load what a batch needs, asking until the store answers; in between `meanwhile` is called with seconds to pass.
+    """Load what a batch needs; while the store is away ask again after ever longer pauses, spent in `meanwhile`.
 
-    None once `meanwhile` says that the batch is to be dropped. To `degrade` is not to wait: state goes on without the
-    store (PROTOCOL 5.7).
+    `held` is entered where it must be waited. None once `meanwhile` says that the batch is to be dropped. To `degrade`
+    is not to wait: state goes on without the store (PROTOCOL 5.7).
     """
-    wait = _FIRST_WAIT
-    while True:
-        try:
+    try:
+        return state.load(prepared)
+    except StoreUnavailable as error:
+        if degrade:
+            _warnings.warning("degraded: scoring with the state at hand", reason=str(error))
+            state.degrade()
             return state.load(prepared)
-        except StoreUnavailable as error:
-            if degrade:
-                _log.warning("degraded: scoring with the state at hand", reason=str(error))
-                state.degrade()
-                continue
-            _log.warning("waiting for redis", reason=str(error))
-        if not meanwhile(wait):
-            return None
-        wait = min(wait * 2, _LONGEST_WAIT)
+        _warnings.warning("waiting for redis", reason=str(error))
+    wait = _FIRST_WAIT
+    with held():
+        while meanwhile(wait):
+            wait = min(wait * 2, _LONGEST_WAIT)
+            with suppress(StoreUnavailable):
+                return state.load(prepared)
+            _warnings.warning("waiting for redis")
+    return None

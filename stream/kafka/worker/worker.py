@@ -8,11 +8,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 from confluent_kafka import TopicPartition
 
 from features.core.errors import FatalError, RetriableError
+from features.engine.prepared import Prepared
+from features.state.cold_reads import ColdRead
 from features.store.base import StoreUnavailable
 from stream.codecs.dead_letters import limit_of
 from stream.codecs.messages import PartitionId
@@ -22,14 +24,16 @@ from stream.kafka.batches.progress import Progress
 from stream.kafka.batches.scored import Decoded, ScoredBatch
 from stream.kafka.client.consumer import Fetched, Leaving, Reached
 from stream.kafka.worker import recovery
+from stream.kafka.worker.intake import Intake
 from stream.kafka.worker.phase import Phase
-from stream.kafka.worker.recovery import load_patiently
 from stream.kafka.worker.wiring import Connected
 from stream.telemetry.logs import logger
 from stream.telemetry.metrics import Metrics
 from stream.telemetry.moments import point
+from stream.telemetry.seldom import Seldom
 
 _log = logger("worker")
+_warnings = Seldom(_log)
 _IDLE = 0.1
 _QUIET = 0.05
 _FIRST_WAIT = 0.1
@@ -66,7 +70,7 @@ class Worker:
         self._consumer = clients.consumer
         self._phase = Phase.WAITING
         self._partitions: list[PartitionId] = []
-        self._ahead: Fetched | None = None
+        self._intake = Intake(clients.consumer, self._settings, stop)
         self._failures = 0
         self.progress = Progress(metrics or Metrics(), self._settings.log_interval_s)
         self._pipeline = CommitPipeline(clients.delivery, clients.commits, self._delivered, self._committed)
@@ -133,10 +137,9 @@ class Worker:
         """One muted batch."""
         committed = recovery.committed_offsets(self._scoring, self._partitions)
         if self._state.over_limit and not self._flusher.flush_now(_IDLE):
-            self._poll_ahead(_QUIET, committed)
+            self._hold_back(committed)
             return
-        fetched, self._ahead = self._ahead or Fetched(), None
-        self._consumer.fetch(self._settings.batch_size, _IDLE, fetched, committed)
+        fetched = self._intake.below(committed)
         if fetched.rebalanced:
             return
         remaining = recovery.replay(self.clients, fetched, committed)
@@ -147,7 +150,8 @@ class Worker:
     def _work(self) -> None:
         """One unit of work (PROTOCOL 2)."""
         # 1. Fetch. What came with a rebalance is thrown away.
-        fetched = self._fetch()
+        pipeline = self._pipeline
+        fetched = self._intake.next(lambda: pipeline.waits, busy=pipeline.busy, holds=self._sequencer.holds)
         if fetched.rebalanced:
             return
         # 2. Take the group's metadata as of this fetch: it fences the commit.
@@ -168,8 +172,7 @@ class Worker:
             self._between()
         self._limit.check(len(decoded.batch), decoded.letters)
         prepared = self._processor.prepare(decoded)
-        degrade = self._settings.on_redis_loss == "degrade"
-        read = load_patiently(self._state, prepared, self._poll_ahead, degrade=degrade)
+        read = self._load(prepared)
         if read is None:
             return
         # 7. Fold and decide. From here on an error means recovery: the cache has seen the batch.
@@ -199,19 +202,6 @@ class Worker:
             self._pipeline.commit_soon()
             self._pipeline.collect()
 
-    def _fetch(self) -> Fetched:
-        """Whatever is there: one event when idle, thousands under load; more while a batch is delivered."""
-        size, delivering = self._settings.batch_size, self._pipeline.busy
-        fetched, self._ahead = self._ahead or Fetched(), None
-        if not delivering and not fetched.count:
-            waits = self._settings.linger_ms / 1000 if self._sequencer.holds else _QUIET
-            self._consumer.fetch(1, max(waits, 0.001), fetched)
-        while self._pipeline.waits and fetched.count < size and not fetched.rebalanced:
-            self._consumer.fetch(size - fetched.count, 0.001, fetched)
-        if fetched.count < size and not fetched.rebalanced and (fetched.count or delivering):
-            self._consumer.fetch(size - fetched.count, 0, fetched)
-        return fetched
-
     def _delivered(self, batch: ScoredBatch, seconds: float) -> None:
         self._failures = 0
         self.progress.delivered(batch, seconds)
@@ -224,17 +214,18 @@ class Worker:
             }
         )
 
-    def _hold_back(self) -> None:
-        """Back-pressure: stop consuming while the store lags behind (PROTOCOL 3.4)."""
-        while self._state.over_limit and self._poll_ahead(_IDLE):
-            self._flusher.check()
+    def _load(self, prepared: Prepared) -> ColdRead | None:
+        """What the batch needs of the store; None when it must be dropped, because it is not ours any more."""
+        degrade = self._settings.on_redis_loss == "degrade"
+        return recovery.load_patiently(
+            self._state, prepared, self._intake.wait, self._intake.held, degrade=degrade
+        )
 
-    def _poll_ahead(self, seconds: float, limits: Mapping[PartitionId, int] | None = None) -> bool:
-        """Let time pass but keep polling, an event at most, kept for later; False after a rebalance or `stop`."""
-        ahead = self._consumer.fetch(1, seconds, self._ahead, limits)
-        # Kept, it would spoil what is fetched after the recovery: all of it is thrown away with the batch.
-        self._ahead = None if ahead.rebalanced else ahead
-        return self._ahead is not None and not self._stop.is_set()
+    def _hold_back(self, limits: Mapping[PartitionId, int] | None = None) -> None:
+        """Back-pressure: consume nothing while the store lags behind (PROTOCOL 3.4)."""
+        with self._intake.held() if self._state.over_limit else nullcontext():
+            while self._state.over_limit and self._intake.wait(_IDLE, limits):
+                self._flusher.check()
 
     # -- partitions come and go ----------------------------------------------------------------
 
@@ -262,24 +253,20 @@ class Worker:
 
     def _start_over(self, error: Exception) -> None:
         """Drop what the failed unit of work touched, then recover (PROTOCOL 2.5)."""
-        _log.warning("recovering", reason=str(error), attempt=self._failures)
+        _warnings.warning("recovering", type(error), reason=str(error), attempt=self._failures)
         self.progress.metrics.recoveries.labels(type(error).__name__).inc()
         self._forget()
         self._own(self._partitions)
         with suppress(RetriableError):  # what follows begins anew whatever comes of this
             self._consumer.start_at({})
-            self._wait(min(_FIRST_WAIT * 2 ** min(self._failures - 1, _LONGEST_AFTER - 1), _LONGEST_WAIT))
-
-    def _wait(self, seconds: float) -> None:
-        """Poll so that the group keeps us, consuming nothing that counts."""
-        end = time.monotonic() + seconds
-        while not self._stop.is_set() and time.monotonic() < end:
-            self._consumer.fetch(1, min(_IDLE, seconds))
+            self._intake.waste(
+                min(_FIRST_WAIT * 2 ** min(self._failures - 1, _LONGEST_AFTER - 1), _LONGEST_WAIT)
+            )
 
     def _forget(self) -> None:
         """Drop what is not committed, and all state with it; waits for the batch in delivery."""
         self._pipeline.abandon()
-        self._ahead = None
+        self._intake.clear()
         self._state.drop()
 
     # -- the end -------------------------------------------------------------------------------
@@ -296,6 +283,6 @@ class Worker:
     def _finish(self, end: float) -> bool:
         self._pipeline.join()
         while self._pipeline.committing and time.monotonic() < end:
-            self._poll_ahead(_QUIET)
+            self._intake.wait(_QUIET)
             self._pipeline.collect()
         return self._pipeline.commit() and self._flusher.flush_now(_DRAIN_SECONDS)
