@@ -14,8 +14,8 @@ from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from benchmarks.harness.contender import Contender
 from benchmarks.harness.report import versions
 from benchmarks.peers.settings import Settings, alert, read
-from stream.kafka.client import consumer as consuming
-from stream.kafka.client import producer as producing
+from stream.kafka.client import clients
+from stream.settings.tables import Kafka
 
 _BLOCK = 4_000
 _ID = slice(len(b'{"event_id":"'), len(b'{"event_id":"tx-000000000'))
@@ -42,12 +42,12 @@ class Floor:
         self._settings = settings
         self._scores = np.load(settings.model / "scores.npz")["scores"]
         self._exact = settings.delivery == "exactly_once"
-        common = {"bootstrap.servers": settings.bootstrap}
+        kafka = Kafka(bootstrap_servers=settings.bootstrap, group_id=settings.group)
         self._consumer = Consumer(
-            {**consuming.properties(common, {}, settings.group), "auto.offset.reset": "earliest"}
+            {**clients.consumer_settings(kafka, "group"), "auto.offset.reset": "earliest"}
         )
         name = f"floor-{settings.group}" if self._exact else None
-        self._producer = Producer(producing.properties(common, {}, name))
+        self._producer = Producer(clients.producer_settings(kafka, "worker", name))
 
     def run(self) -> None:
         """Work until killed."""
