@@ -16,9 +16,10 @@ from features.definitions.checks.sources import check_sources, key_columns, norm
 from features.definitions.checks.views import check_derived, check_profiles, check_protected, check_views
 from features.definitions.groups import GroupBuilder
 from features.definitions.naming import RESERVED
-from features.definitions.plan import STATE_FORMAT, Feature, Group, Plan, Reader
+from features.definitions.plan import Feature, Group, Plan, Reader
 from features.definitions.profile_names import profile_names
 from features.definitions.spec import Definitions, Source
+from features.kernel.row_format import STATE_FORMAT
 
 
 def compile_plan(definitions: Definitions) -> Plan:

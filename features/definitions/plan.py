@@ -14,9 +14,6 @@ from dataclasses import dataclass
 
 from features.definitions.spec import Definitions, Derived, Function, Profile, Source
 
-STATE_FORMAT = 1
-"""Version of the bytes of a row (docs/reference/state-format.md); part of every fingerprint."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Scan:

@@ -14,13 +14,15 @@ import numpy as np
 from features.core.batch import Bools, FeatureMatrix, Ints, MicroBatch, SliceStamps
 from features.core.errors import FatalError
 from features.definitions.plan import Plan
-from features.engine.group_state import GroupState, Outputs
+from features.engine.group_state import GroupState
 from features.engine.keys import KeyTable, distinct
-from features.engine.matrix import NO_OUTPUTS, MatrixBuilder, MatrixSchema, features_of
+from features.engine.layouts import NO_OUTPUTS, outputs
+from features.engine.matrix import MatrixBuilder, MatrixSchema, features_of, no_results
 from features.engine.prepared import DirtyRun, EntityKeys, GroupPass, KeyNames, Prepared
 from features.engine.preparing import Preparer
-from features.engine.row_texts import split_texts, with_texts
-from features.kernel import kernel as k
+from features.kernel.names import DUPLICATE, LATE
+from features.kernel.row_format import split_texts, with_texts
+from features.kernel.tables import Results
 
 
 class FeatureEngine:
@@ -36,13 +38,13 @@ class FeatureEngine:
         self._readers = list(plan.readers)
         self._schemas = {name: MatrixSchema(plan, name) for name in self._readers}
         self._outputs = {
-            (group.index, name): Outputs(state.layout, features_of(plan, name, group))
+            (group.index, name): outputs(state.layout, features_of(plan, name, group))
             for group, state in zip(plan.groups, self._groups, strict=True)
             for name in self._readers
         }
         self._texts: dict[int, str] = {}
         reads = {
-            (group.index, name): name in plan.readers and len(self._outputs[group.index, name].kind) > 0
+            (group.index, name): name in plan.readers and len(self._outputs[group.index, name]) > 0
             for group in plan.groups
             for name in plan.sources
         }
@@ -100,66 +102,31 @@ class FeatureEngine:
         self, state: GroupState, group_pass: GroupPass, builder: MatrixBuilder | None, folds: bool
     ) -> None:
         group, events = state.group, group_pass.events
-        name = builder.batch.source.name if builder is not None else ""
-        outputs = self._outputs[group.index, name] if builder is not None else NO_OUTPUTS
-        values = builder.values if builder else np.zeros((0, 0))
-        texts = builder.tokens if builder else np.zeros((0, 0), np.int64)
-        reads = group_pass.reader >= 0
-        partitions = np.zeros(0, np.int64)
         # PROTOCOL 6.2: stamps of every slice but the event's own, which its offset tells.
         if folds and (group.label or not group.partition_local):
             state.partitions.update(distinct(events.partition[events.folds]).tolist())
-        if builder is not None and not (group.partition_local and group.source == name):
-            partitions = np.array(sorted(state.partitions), np.int64)
-        stamps = np.full((len(builder.batch) if builder else 0, len(partitions)), -1, np.int64)
-        status = np.zeros(len(group_pass), np.int64)
-        begin = 0
-        while True:
-            begin = k.run(
-                begin,
-                state.entries,
-                state.rows,
-                state.heads,
-                state.buckets,
-                state.layout,
-                state.meta,
-                state._scratch,
-                events.key,
-                events.partition,
-                events.offset,
-                events.time,
-                events.position,
-                events.id_hash,
-                events.bits,
-                events.values,
-                events.tokens,
-                events.folds,
-                reads,
-                events.row,
-                outputs.kind,
-                outputs.cell,
-                outputs.of,
-                outputs.fill,
-                outputs.column,
-                outputs.text,
-                values,
-                texts,
-                status,
-                folds,
-                stamps,
-                partitions,
-            )
-            if begin >= len(group_pass):
-                break
-            state.grow()
+        reads = group_pass.reader >= 0
         if builder is None:
+            state.run(events, NO_OUTPUTS.reads(reads), no_results(len(group_pass)), folds=folds)
             return
+        name = builder.batch.source.name
+        own = group.partition_local and group.source == name
+        partitions = np.array([] if own else sorted(state.partitions), np.int64)
+        results = Results(
+            values=builder.values,
+            texts=builder.tokens,
+            status=np.zeros(len(group_pass), np.int64),
+            stamps=np.full((len(builder.batch), len(partitions)), -1, np.int64),
+            partitions=partitions,
+        )
+        state.run(events, self._outputs[group.index, name].reads(reads), results, folds=folds)
         if len(partitions):
-            builder.stamps.append(SliceStamps(group.entity, group.source, tuple(partitions.tolist()), stamps))
+            stamps = SliceStamps(group.entity, group.source, tuple(partitions.tolist()), results.stamps)
+            builder.stamps.append(stamps)
         if group.entity == self.plan.readers[name].primary and group.source == name:
-            own = reads & events.folds
-            builder.duplicate[events.row[own]] = (status[own] & 1) > 0
-            builder.late[events.row[own]] = (status[own] & 2) > 0
+            own_events = reads & events.folds
+            builder.duplicate[events.row[own_events]] = results.status[own_events] & DUPLICATE > 0
+            builder.late[events.row[own_events]] = results.status[own_events] & LATE > 0
 
     def fold(self, prepared: Prepared, skip: Mapping[int, Bools] | None = None) -> None:
         """Fold without reading (muted replay); `skip` leaves out events of `group_events`, group by group."""
@@ -231,22 +198,19 @@ class FeatureEngine:
         which = state.take_dirty(table.shards, due)
         if not len(which):
             return
-        which = which[np.lexsort((table.shards[state.rows.slot[which]], state.rows.part[which]))]
+        which = which[np.lexsort((table.shards[state.rows.key[which]], state.rows.partition[which]))]
         rows = self._encoded(state, which)
-        keys = state.rows.slot[which]
+        keys = state.rows.key[which]
         table.loaded[keys] = True
         names = list(map(table.names.__getitem__, keys.tolist()))
-        runs = np.stack([state.rows.part[which], table.shards[keys]])
+        runs = np.stack([state.rows.partition[which], table.shards[keys]])
         starts = np.flatnonzero((np.diff(runs, prepend=-1) != 0).any(axis=0)).tolist()
         for start, end in pairwise([*starts, len(rows)]):
             partition, shard = runs[:, start].tolist()
             yield DirtyRun(group.entity, group.source, partition, shard, names[start:end], rows[start:end])
 
     def _encoded(self, state: GroupState, which: Ints) -> list[bytes]:
-        out, ends = state.encode(which)
-        whole = out[: ends[-1]].tobytes()
-        cuts = ends.tolist()
-        rows = [whole[a:b] for a, b in zip([0, *cuts[:-1]], cuts, strict=True)]
+        rows = state.encode(which)
         if not any(state.group.text_tokens):
             return rows
         tokens = [state.text_tokens(row) for row in which.tolist()]

@@ -1,7 +1,7 @@
 """Stable 64-bit hashes of texts and whole numbers: the same on every machine and in every version.
 
 FNV-1a over UTF-8 bytes, finished with MurmurHash3's fmix64. State and shards depend on them, so
-changing one is a change of plan.STATE_FORMAT. 0 means null and is never a hash.
+changing one is a change of row_format.STATE_FORMAT. 0 means null and is never a hash.
 """
 
 from __future__ import annotations

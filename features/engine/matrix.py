@@ -8,6 +8,7 @@ import numpy as np
 
 from features.core.batch import FeatureMatrix, SliceStamps, SourceBatch, Strings
 from features.definitions.plan import Feature, Group, Plan
+from features.kernel.tables import Results
 
 
 class MatrixSchema:
@@ -54,11 +55,7 @@ def features_of(plan: Plan, reader: str, group: Group) -> list[tuple[Feature, in
     return out
 
 
-class _Nothing:
-    """Outputs of events that nobody reads."""
-
-    kind = cell = of = column = text = np.zeros(0, np.int64)
-    fill = np.zeros(0, np.float64)
-
-
-NO_OUTPUTS = _Nothing()
+def no_results(events: int) -> Results:
+    """Results of events that no source reads: their status alone."""
+    empty = np.zeros((0, 0), np.int64)
+    return Results(np.zeros((0, 0)), empty, np.zeros(events, np.int64), empty, np.zeros(0, np.int64))

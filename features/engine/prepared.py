@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.core.batch import Bools, Ints, MicroBatch, Rows, SourceBatch
-from features.kernel.kernel import Events
+from features.kernel.tables import Events
 from features.store.layout import key_of
 
 Number = TypeVar("Number", bound=np.generic)

@@ -13,7 +13,8 @@ from features.engine.hashing import hash_column, hash_strings
 from features.engine.key_texts import key_texts
 from features.engine.keys import KeyTable, distinct
 from features.engine.prepared import GroupPass, Prepared, PreparedSource
-from features.kernel import kernel as k
+from features.kernel.names import NEVER
+from features.kernel.tables import Events
 
 _ID_BITS = np.uint64(0xFFFFFF)
 
@@ -88,7 +89,7 @@ class Preparer:
             return group_pass.take(np.argsort(order, kind="stable"))
         return group_pass
 
-    def _fill(self, events: k.Events, rows: slice, group: Group, source: PreparedSource) -> None:
+    def _fill(self, events: Events, rows: slice, group: Group, source: PreparedSource) -> None:
         batch = source.batch
         events.key[rows] = source.key_index[group.entity]
         events.partition[rows], events.offset[rows] = batch.partition, batch.offset
@@ -112,13 +113,13 @@ class Preparer:
                 self._texts.update(zip(hashes.tolist(), column, strict=True))  # type: ignore[arg-type]
 
 
-def _no_events(group: Group, n: int) -> k.Events:
-    return k.Events(
+def _no_events(group: Group, n: int) -> Events:
+    return Events(
         key=np.zeros(n, np.int64),
         partition=np.zeros(n, np.int64),
         offset=np.zeros(n, np.int64),
         time=np.zeros(n, np.int64),
-        position=np.full(n, k.NEVER, np.int64),
+        position=np.full(n, NEVER, np.int64),
         id_hash=np.zeros(n, np.uint32),
         bits=np.zeros(n, np.uint32),
         values=np.full((len(group.value_columns), n), np.nan),
@@ -128,7 +129,7 @@ def _no_events(group: Group, n: int) -> k.Events:
     )
 
 
-def _fill_label(events: k.Events, rows: slice, batch: SourceBatch) -> None:
+def _fill_label(events: Events, rows: slice, batch: SourceBatch) -> None:
     """A label is known by the event that it judges: that event's id, and its time where the label says it."""
     spec = batch.source.labels
     assert spec is not None
@@ -138,4 +139,4 @@ def _fill_label(events: k.Events, rows: slice, batch: SourceBatch) -> None:
     if spec.event_time is not None:
         position = np.asarray(batch.columns[spec.event_time], np.float64)
         known = np.isfinite(position)
-        events.position[rows] = np.where(known, np.where(known, position, 0).astype(np.int64), k.NEVER)
+        events.position[rows] = np.where(known, np.where(known, position, 0).astype(np.int64), NEVER)

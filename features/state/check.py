@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 
-from features.definitions.plan import STATE_FORMAT
 from features.engine.hashing import hash_strings, shard_of
+from features.kernel.row_format import is_current, stamp_of
 from features.store.base import Mark, Partition, ShardRead, Store
-from features.store.layout import slice_name, stamp_of
+from features.store.layout import slice_name
 
 _BATCH = 1_000
 
@@ -96,7 +96,7 @@ def _problems(
         report.slices += 1
         report.bytes += len(row)
         mark = marks.get(partition)
-        if not row or row[0] != STATE_FORMAT:
+        if not is_current(row):
             yield f"slice of {partition.source}[{partition.number}] has another format"
         elif mark is None or stamp_of(row) > mark.offset:
             yield f"slice of {partition.source}[{partition.number}] is ahead of its mark"

@@ -14,9 +14,10 @@ import numpy as np
 
 from features.core.batch import Bools, FeatureMatrix, Ints
 from features.core.errors import RetriableError
+from features.kernel.row_format import stamp_of
 from features.state.owned import Owned, StateSettings
 from features.store.base import Partition, ShardAnswer, ShardRead, Store
-from features.store.layout import key_of, stamp_of
+from features.store.layout import key_of
 
 if TYPE_CHECKING:
     from features.engine.engine import FeatureEngine

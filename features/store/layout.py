@@ -77,21 +77,6 @@ def key_of(name: bytes) -> str:
     return name.partition(b":")[2].decode()
 
 
-def stamp_of(row: bytes) -> int:
-    """The stamp of an encoded row: the offset of the last event folded, plus one.
-
-    >>> stamp_of(bytes([1, 0x81, 0x01]))
-    129
-    """
-    value = shift = 0
-    for byte in row[1:11]:
-        value |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80:
-            break
-    return value
-
-
 class Layout:
     """Names of one namespace's keys."""
 

@@ -11,7 +11,7 @@ from features.core.batch import MicroBatch, SourceBatch
 from features.definitions.compile import compile_plan
 from features.definitions.spec import Aggregation, Definitions, Entity, FeatureView
 from features.engine.engine import FeatureEngine
-from features.store.layout import stamp_of
+from features.kernel.row_format import stamp_of
 from tests.definitions import CARD, make_source
 
 SECOND = 1_000_000

@@ -14,7 +14,6 @@ from features.core.errors import FatalError
 from features.definitions.compile import compile_plan
 from features.definitions.spec import Aggregation, Definitions, FeatureView
 from features.engine.engine import FeatureEngine
-from features.kernel import kernel as k
 from tests.definitions import SHOP, make_source
 
 SECOND = 1_000_000
@@ -73,7 +72,7 @@ def test_what_was_touched_is_what_a_look_at_all_rows_finds(steps: list[tuple[str
     made = engine(Aggregation(function="count"))
     (state,), (table,) = made._groups, made._keys.values()
     for first, (step, number) in enumerate(steps):
-        expected = {table.names[slot] for slot in state.rows.slot[state.rows.dirty > 0].tolist()}
+        expected = {table.names[key] for key in state.rows.key[state.rows.dirty > 0].tolist()}
         if step == "fold":
             shops = [f"s{number}", f"s{number + 7}", f"s{number}"]
             made.run(made.prepare(batch(shops, [first] * 3, first=first * 3, partition=number % 2)))
@@ -84,8 +83,8 @@ def test_what_was_touched_is_what_a_look_at_all_rows_finds(steps: list[tuple[str
             due |= number > 25
             wanted = {name for name in expected if due[table.shards[table.names.index(name)]]}
             assert {name for run in made.take_dirty(due) for name in run.names} == wanted
-    found = state.rows.touched[: int(state.meta[k.TOUCHED])].tolist()
-    assert sorted(found) == np.flatnonzero(state.rows.dirty).tolist()
+    touched = state.touched().tolist()
+    assert sorted(touched) == np.flatnonzero(state.rows.dirty).tolist()
 
 
 def test_among_tied_events_the_higher_partition_is_later() -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import pytest
 
 from features.definitions.compile import compile_plan
-from features.definitions.plan import STATE_FORMAT
 from features.engine.engine import FeatureEngine
 from features.engine.hashing import hash_strings, shard_of
+from features.kernel.row_format import STATE_FORMAT, stamp_of
 from features.offline.order import arrange
 from features.state.check import slices_of, verify
 from features.store.base import Flush, Mark, Partition, StateManifest
-from features.store.layout import stamp_of
 from features.store.memory import MemoryStore
 from stream.codecs.messages import RawBatch, RawMessage
 from tests.chaos import job

@@ -9,7 +9,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("features", "models", "stream")
 KERNELS = {
-    "features/kernel/kernel.py"
+    "features/kernel/row_codec.py",
+    "features/kernel/windows.py",
 }  # compiled, numeric: one long function reads better than ten that pass arrays
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 

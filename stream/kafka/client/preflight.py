@@ -8,7 +8,8 @@ from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.admin import ConfigResource, ResourceType
 
 from features.core.errors import ConfigurationError
-from features.definitions.plan import STATE_FORMAT, Plan
+from features.definitions.plan import Plan
+from features.kernel.row_format import STATE_FORMAT
 from features.store.base import StateManifest, TopicIdentity
 from stream.kafka.client import clients
 from stream.kafka.client.errors import kafka_error

@@ -15,7 +15,7 @@ from features.core.batch import MicroBatch
 from features.definitions.plan import Plan
 from features.engine.engine import FeatureEngine
 from features.engine.prepared import DirtyRun, EntityKeys
-from features.store.layout import stamp_of
+from features.kernel.row_format import stamp_of
 from stream.replay.certify.units import SliceName
 
 Slice = tuple[str, int, bytes]

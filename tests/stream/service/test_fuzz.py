@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from features.definitions.plan import STATE_FORMAT
+from features.kernel.row_format import STATE_FORMAT
 from features.store.base import StateManifest
 from stream.project import build
 from stream.settings.config import Config

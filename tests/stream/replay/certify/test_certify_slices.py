@@ -9,8 +9,8 @@ import pytest
 from features.core.batch import MicroBatch
 from features.definitions.plan import Plan
 from features.engine.engine import FeatureEngine
+from features.kernel.row_format import stamp_of
 from features.offline.order import arrange
-from features.store.layout import stamp_of
 from stream.codecs.messages import RawBatch, RawMessage
 from stream.replay.certify.slices import Slices
 from stream.replay.certify.units import SliceName
