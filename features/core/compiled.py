@@ -11,6 +11,7 @@ None of it uses fast-math: the double-double sums need every rounding as written
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -23,14 +24,17 @@ Scalar = Any
 """A number in a register: Numba infers whether it is an int64, a uint64 or a float64."""
 
 
+_COMPILES = re.compile(rb"^(?:from features\.core\.compiled|from numba|import numba)\b", re.MULTILINE)
+
+
 def compiled_sources() -> list[Path]:
-    """Every file that compiled code is drawn from: those that import this module, and all of the kernel's folder."""
+    """Every file that compiled code is drawn from: those that use this module or Numba, and the kernel's folder."""
     root = Path(__file__).resolve().parents[2]
     return [
         path
         for package in ("features", "models")
         for path in sorted((root / package).rglob("*.py"))
-        if path.parent.name == "kernel" or b"core.compiled" in path.read_bytes()
+        if path.parent.name == "kernel" or _COMPILES.search(path.read_bytes())
     ]
 
 

@@ -1,7 +1,7 @@
-"""Asks the processor to have memory at hand that will be needed: a hint, without effect on any result.
+"""Asks the processor to fetch memory that will be needed soon: a hint, without effect on any result.
 
-A pass over a batch reads rows of state in the order of its events, which is no order in memory: without this it
-waits for memory most of the time.
+A pass over a batch reads rows of state in the order of its events, which is not their order in memory: without
+prefetching it waits for memory most of the time.
 """
 
 from __future__ import annotations
@@ -23,14 +23,15 @@ def _prefetch(typing_context: Any, array: Any, index: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         kind, number = signature.args
-        made = context.make_array(kind)(context, builder, arguments[0])
-        place = context.cast(builder, arguments[1], number, types.intp)
-        pointer = _tools.get_item_pointer(context, builder, kind, made, [place], wraparound=False)
+        struct = context.make_array(kind)(context, builder, arguments[0])
+        element = context.cast(builder, arguments[1], number, types.intp)
+        pointer = _tools.get_item_pointer(context, builder, kind, struct, [element], wraparound=False)
         byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
         kind_of_call = ir.FunctionType(ir.VoidType(), [byte, word, word, word])
         call = _tools.get_or_insert_function(builder.module, kind_of_call, "llvm.prefetch.p0")
         builder.call(
-            call, [builder.bitcast(pointer, byte), *(ir.Constant(word, one) for one in (_READ, _KEEP, _DATA))]
+            call,
+            [builder.bitcast(pointer, byte), *(ir.Constant(word, flag) for flag in (_READ, _KEEP, _DATA))],
         )
         return context.get_dummy_value()
 

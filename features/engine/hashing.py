@@ -58,15 +58,6 @@ def hash_column(column: Column) -> Hashes:
     return hash_numbers(np.asarray(column, dtype=np.float64))
 
 
-def combine(parts: Sequence[Hashes]) -> Hashes:
-    """One hash for several columns; 0 where any is null."""
-    out = parts[0].copy()
-    for part in parts[1:]:
-        joined = _mix(out * np.uint64(0x9E3779B97F4A7C15) + part)
-        out = np.where((out == 0) | (part == 0), np.uint64(0), joined)
-    return out
-
-
 def shard_of(hashes: Hashes, shards: int) -> NDArray[np.int64]:
     """The shard of each key."""
     return (hashes % np.uint64(shards)).astype(np.int64)

@@ -35,5 +35,5 @@ def _texts(column: Column) -> list[str | None]:
 
 
 def _joined(row: tuple[str | None, ...]) -> str | None:
-    parts = [value.replace("\\", "\\\\").replace("|", "\\|") for value in row if value is not None]
-    return "|".join(parts) if len(parts) == len(row) else None
+    escaped = [value.replace("\\", "\\\\").replace("|", "\\|") for value in row if value is not None]
+    return "|".join(escaped) if len(escaped) == len(row) else None

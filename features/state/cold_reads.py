@@ -20,8 +20,8 @@ from features.store.base import Partition, ShardAnswer, ShardRead, Store
 from features.store.layout import key_of
 
 if TYPE_CHECKING:
-    from features.engine.engine import FeatureEngine
     from features.engine.prepared import EntityKeys, Prepared
+    from features.engine.row_engine import RowEngine
 
 
 class LostWrites(RetriableError):
@@ -80,7 +80,7 @@ class ColdReader:
 
     def __init__(
         self,
-        engine: FeatureEngine,
+        engine: RowEngine,
         store: Store,
         partitions: Mapping[str, int],
         settings: StateSettings,

@@ -24,8 +24,8 @@ from features.state.schedule import FlushSchedule
 from features.store.base import LOST, Flush, Partition, StateManifest, Store
 
 if TYPE_CHECKING:
-    from features.engine.engine import FeatureEngine
     from features.engine.prepared import DirtyRun, Prepared
+    from features.engine.row_engine import RowEngine
 
 Staged = tuple[PartitionShard, Rows, int]
 """Rows of one partition and shard, and the number of their bytes."""
@@ -36,7 +36,7 @@ class SliceState:
 
     def __init__(
         self,
-        engine: FeatureEngine,
+        engine: RowEngine,
         store: Store,
         partitions: Mapping[str, int],
         settings: StateSettings,

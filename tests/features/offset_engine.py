@@ -1,27 +1,26 @@
 """An engine whose rows are the list of offsets folded, so that a lost, doubled or reordered event shows.
 
-The seam of FeatureEngine that SliceState uses, without features: the same trick as in the protocol's TLA+ model.
+A `RowEngine` without features: the same trick as in the protocol's TLA+ model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 
-from features.core.batch import Bools, Ints
+from features.core.batch import Bools, Ints, MicroBatch
 from features.definitions.compile import compile_plan
+from features.definitions.plan import Plan
 from features.definitions.spec import Aggregation, Definitions, Entity, FeatureView, Field, Source
-from features.engine.prepared import DirtyRun
+from features.engine.prepared import DirtyRun, EntityKeys, GroupEvents, Prepared
 from features.store.layout import slice_name
 
 SHARDS = 3
 
 
-def plan() -> Any:
+def plan() -> Plan:
     """Cards have one slice, merchants one a partition."""
     fields = (
         Field(name="id", dtype="string"),
@@ -55,18 +54,21 @@ class Event:
         return self.card if entity == "card" else self.merchant
 
 
-@dataclass
-class PreparedEvents:
-    events: list[Event]
-    names: dict[str, list[str]]
+class PreparedEvents(Prepared):
+    """A batch of such events, with the names of their keys for each entity."""
 
-    def group_events(self, group: int) -> Any:
+    def __init__(self, events: list[Event], names: dict[str, list[str]]) -> None:
+        super().__init__(MicroBatch(()), {}, {}, {})
+        self.events = events
+        self.names = names
+
+    def group_events(self, group: int) -> GroupEvents:
         entity = ENTITIES[group]
-        places = {name: place for place, name in enumerate(self.names[entity])}
-        return SimpleNamespace(
+        ranks = {name: rank for rank, name in enumerate(self.names[entity])}
+        return GroupEvents(
             partition=np.array([event.partition for event in self.events], np.int64),
             offset=np.array([event.offset for event in self.events], np.int64),
-            key=np.array([places[event.key(entity)] for event in self.events], np.int64),
+            key=np.array([ranks[event.key(entity)] for event in self.events], np.int64),
         )
 
 
@@ -88,12 +90,12 @@ def decode(data: bytes) -> list[int]:
 @dataclass
 class OffsetEngine:
     shards: int = SHARDS
-    plan: Any = field(default_factory=plan)
+    plan: Plan = field(default_factory=plan)
     rows: dict[tuple[str, str, str, int], list[int]] = field(default_factory=dict)
     dirty: dict[tuple[str, str, str, int], None] = field(default_factory=dict)
     loaded: set[tuple[str, str]] = field(default_factory=set)
     read_at: dict[tuple[str, str], int] = field(default_factory=dict)
-    slots: list[tuple[str, str]] = field(default_factory=list)
+    keys: list[tuple[str, str]] = field(default_factory=list)
     foreign: set[tuple[str, str, str, int]] = field(default_factory=set)
     before_fold: Callable[[], None] = lambda: None
 
@@ -101,16 +103,17 @@ class OffsetEngine:
         names = {entity: sorted({event.key(entity) for event in events}) for entity in ENTITIES}
         return PreparedEvents(events, names)
 
-    def _slot(self, entity: str, key: str) -> int:
-        if (entity, key) not in self.slots:
-            self.slots.append((entity, key))
-        return self.slots.index((entity, key))
+    def _index(self, entity: str, key: str) -> int:
+        if (entity, key) not in self.keys:
+            self.keys.append((entity, key))
+        return self.keys.index((entity, key))
 
-    def entity_keys(self, prepared: PreparedEvents) -> list[Any]:
+    def entity_keys(self, prepared: Prepared) -> list[EntityKeys]:
+        assert isinstance(prepared, PreparedEvents)
         return [
-            SimpleNamespace(
+            EntityKeys(
                 entity=entity,
-                indices=np.array([self._slot(entity, key) for key in keys], np.int64),
+                indices=np.array([self._index(entity, key) for key in keys], np.int64),
                 names=[slice_name(entity, key) for key in keys],
                 shards=np.array([shard_of(entity, key) for key in keys], np.int64),
                 loaded=np.array([(entity, key) in self.loaded for key in keys], np.bool_),
@@ -119,21 +122,29 @@ class OffsetEngine:
             for entity, keys in prepared.names.items()
         ]
 
-    def load(self, entity: str, slots: Ints, slices: Any, foreign: Any, read_at_us: int) -> None:
-        keys = {slot: self.slots[slot][1] for slot in slots.tolist()}
+    def load(
+        self,
+        entity: str,
+        indices: Ints,
+        slices: Sequence[tuple[int, str, int, bytes]],
+        foreign: set[tuple[str, int]],
+        read_at_us: int,
+    ) -> None:
+        keys = {index: self.keys[index][1] for index in indices.tolist()}
         for key in keys.values():
             self.loaded.add((entity, key))
             self.read_at[entity, key] = read_at_us
-            for gone in [row for row in self.foreign if row[:2] == (entity, key)]:
-                self.foreign.discard(gone)
-                self.rows.pop(gone)
-        for slot, source, partition, data in slices:
-            row = (entity, keys[slot], source, partition)
+            for row in [row for row in self.foreign if row[:2] == (entity, key)]:
+                self.foreign.discard(row)
+                self.rows.pop(row)
+        for index, source, partition, data in slices:
+            row = (entity, keys[index], source, partition)
             self.rows[row] = decode(data)
             if (source, partition) in foreign:
                 self.foreign.add(row)
 
-    def fold(self, prepared: PreparedEvents, skip: dict[int, Bools] | None = None) -> None:
+    def fold(self, prepared: Prepared, skip: Mapping[int, Bools] | None = None) -> None:
+        assert isinstance(prepared, PreparedEvents)
         self.before_fold()
         for group, entity in enumerate(ENTITIES):
             for number, event in enumerate(prepared.events):
@@ -147,8 +158,8 @@ class OffsetEngine:
                     offsets.append(event.offset)
                     self.dirty[row] = None
 
-    def take_dirty(self, shards: Bools) -> list[DirtyRun]:
-        rows = [row for row in self.dirty if shards[shard_of(row[0], row[1])]]
+    def take_dirty(self, shards: Bools | None = None) -> list[DirtyRun]:
+        rows = [row for row in self.dirty if shards is None or shards[shard_of(row[0], row[1])]]
         self.dirty = {row: None for row in self.dirty if row not in rows}
         return [
             DirtyRun(
@@ -170,7 +181,8 @@ class OffsetEngine:
     def memory_bytes(self) -> int:
         return len(self.rows)
 
-    def evict(self, to_bytes: int, base: Callable[[str, int], Ints]) -> None:
+    def evict(self, to_bytes: int, base: Callable[[str, int], Ints]) -> int:
+        evicted = 0
         for entity, key in sorted(self.loaded):
             own = [row for row in self.rows if row[:2] == (entity, key)]
             kept = [row for row in own if row not in self.foreign and not self._stored(row, base)]
@@ -179,6 +191,8 @@ class OffsetEngine:
                     self.rows.pop(row)
                     self.foreign.discard(row)
                 self.loaded.discard((entity, key))
+                evicted += 1
+        return evicted
 
     def _stored(self, row: tuple[str, str, str, int], base: Callable[[str, int], Ints]) -> bool:
         stamp = self.rows[row][-1] + 1 if self.rows[row] else 0

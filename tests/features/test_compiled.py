@@ -70,5 +70,9 @@ def test_a_cache_folder_that_cannot_be_written_costs_time_only(tree: Path) -> No
 
 def test_sources_of_compiled_code_are_those_that_define_any_and_the_kernel() -> None:
     sources = {str(path.relative_to(ROOT)) for path in compiled.compiled_sources()}
-    assert {"features/engine/keys.py", "models/formats/graph/forest.py"} <= sources
+    assert {
+        "features/core/prefetch.py",
+        "features/engine/keys.py",
+        "models/formats/graph/forest.py",
+    } <= sources
     assert {str(path.relative_to(ROOT)) for path in (ROOT / "features/kernel").glob("*.py")} <= sources

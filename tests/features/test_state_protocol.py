@@ -69,7 +69,7 @@ class World(RuleBasedStateMachine):
 
     def restart(self) -> None:
         self.engine = OffsetEngine(before_fold=self.others_go_on)
-        self.state = SliceState(self.engine, self.store, {"pay": PARTITIONS}, TIGHT, self.now)  # type: ignore[arg-type]
+        self.state = SliceState(self.engine, self.store, {"pay": PARTITIONS}, TIGHT, self.now)
         self.recover()
 
     def recover(self) -> None:
@@ -87,7 +87,7 @@ class World(RuleBasedStateMachine):
                 ahead = self.log[one.number][cursors[one] : state.committed][: self.replay_batch]
                 cursors[one] = ahead[-1].offset + 1
                 try:
-                    self.state.replay(self.engine.prepare(ahead), {one: cursors[one]})  # type: ignore[arg-type]
+                    self.state.replay(self.engine.prepare(ahead), {one: cursors[one]})
                 except LostWrites:
                     return self.recover()
                 self.others_go_on()
@@ -110,7 +110,7 @@ class World(RuleBasedStateMachine):
         prepared = self.engine.prepare(batch)
         try:
             self.state.check()
-            self.state.load(prepared)  # type: ignore[arg-type]
+            self.state.load(prepared)
         except LostWrites:
             return self.recover()
         self.engine.fold(prepared)
@@ -228,7 +228,7 @@ TestStateProtocol = World.TestCase
 def test_a_mark_above_the_committed_offset_is_not_ours() -> None:
     store = MemoryStore(SHARDS)
     store.flush([Flush(Partition("pay", 0), 1, 0, 5, 0, 0)])
-    state = SliceState(OffsetEngine(), store, {"pay": 1}, TIGHT, lambda: 0)  # type: ignore[arg-type]
+    state = SliceState(OffsetEngine(), store, {"pay": 1}, TIGHT, lambda: 0)
     with pytest.raises(NotOurs) as found:
         state.recover({Partition("pay", 0): Position(4, 0)})
     assert (found.value.partition, found.value.mark) == (Partition("pay", 0), 5)
@@ -237,7 +237,7 @@ def test_a_mark_above_the_committed_offset_is_not_ours() -> None:
 
 def test_answers_from_before_recover_are_ignored() -> None:
     store = MemoryStore(SHARDS)
-    state = SliceState(OffsetEngine(), store, {"pay": 1}, TIGHT, lambda: 0)  # type: ignore[arg-type]
+    state = SliceState(OffsetEngine(), store, {"pay": 1}, TIGHT, lambda: 0)
     pay = Partition("pay", 0)
     state.recover({pay: Position(0, 0)})
     state.stage()
@@ -256,7 +256,7 @@ ONE_SHARD = [name for name in CARDS + "defghi" if shard_of("card", name) == shar
 def worker(store: MemoryStore, committed: int) -> tuple[OffsetEngine, SliceState]:
     """One that has just taken over."""
     engine = OffsetEngine()
-    state = SliceState(engine, store, {"pay": 1}, TIGHT, lambda: 0)  # type: ignore[arg-type]
+    state = SliceState(engine, store, {"pay": 1}, TIGHT, lambda: 0)
     state.recover({PAY: Position(committed, 0)})
     return engine, state
 
@@ -264,7 +264,7 @@ def worker(store: MemoryStore, committed: int) -> tuple[OffsetEngine, SliceState
 def scored(engine: OffsetEngine, state: SliceState, *events: Event) -> None:
     """A unit of work, committed."""
     prepared = engine.prepare(list(events))
-    state.load(prepared)  # type: ignore[arg-type]
+    state.load(prepared)
     engine.fold(prepared)
     state.stage()
     state.committed({PAY: events[-1].offset + 1})
@@ -272,7 +272,7 @@ def scored(engine: OffsetEngine, state: SliceState, *events: Event) -> None:
 
 
 def replayed(engine: OffsetEngine, state: SliceState, event: Event) -> None:
-    state.replay(engine.prepare([event]), {PAY: event.offset + 1})  # type: ignore[arg-type]
+    state.replay(engine.prepare([event]), {PAY: event.offset + 1})
 
 
 def flushed(store: MemoryStore, state: SliceState) -> list[int]:
@@ -353,7 +353,7 @@ def test_an_idle_probe_acknowledges_no_row() -> None:
 def test_no_flush_goes_between_ownership_without_redis_and_degraded() -> None:
     """Blind, all is staged by name only: a flush of that would raise marks over nothing."""
     store = MemoryStore(SHARDS)
-    state = SliceState(OffsetEngine(), store, {"pay": 1}, TIGHT, lambda: 0)  # type: ignore[arg-type]
+    state = SliceState(OffsetEngine(), store, {"pay": 1}, TIGHT, lambda: 0)
     sent: list[list[Flush]] = []
     own = state.cold.own
 
@@ -369,11 +369,11 @@ def test_no_flush_goes_between_ownership_without_redis_and_degraded() -> None:
 def test_pending_rows_have_a_limit() -> None:
     settings = StateSettings(pending_limit=500)
     engine = OffsetEngine()
-    state = SliceState(engine, MemoryStore(SHARDS), {"pay": 1}, settings, lambda: 0)  # type: ignore[arg-type]
+    state = SliceState(engine, MemoryStore(SHARDS), {"pay": 1}, settings, lambda: 0)
     state.recover({Partition("pay", 0): Position(0, 0)})
     for offset in range(3):
         prepared = engine.prepare([Event(0, offset, f"c{offset}", "m")])
-        state.load(prepared)  # type: ignore[arg-type]
+        state.load(prepared)
         engine.fold(prepared)
         state.stage()
         state.committed({Partition("pay", 0): offset + 1})
@@ -391,11 +391,11 @@ def test_rows_stay_in_the_cache_until_it_is_time_and_marks_behind_them() -> None
     pay = Partition("pay", 0)
     engine = OffsetEngine()
     settings = StateSettings(stage_ms=500, empty_flush_ms=0)
-    state = SliceState(engine, MemoryStore(SHARDS), {"pay": 1}, settings, lambda: clock[0])  # type: ignore[arg-type]
+    state = SliceState(engine, MemoryStore(SHARDS), {"pay": 1}, settings, lambda: clock[0])
     state.recover({pay: Position(0, 0)})
     for offset in range(3):
         prepared = engine.prepare([Event(0, offset, "c", "m")])
-        state.load(prepared)  # type: ignore[arg-type]
+        state.load(prepared)
         engine.fold(prepared)
         state.stage()
         state.committed({pay: offset + 1})
@@ -427,9 +427,9 @@ def test_stale_slices_of_others_are_known_by_the_time_of_their_mark(max_age_ms: 
     store.flush([Flush(other, shard, 0, 1, 0, now - 6_000, {b"merchant:x": encode([0])})])
     engine = OffsetEngine()
     settings = StateSettings(foreign_max_age_ms=max_age_ms)
-    state = SliceState(engine, store, {"pay": 2}, settings, lambda: now)  # type: ignore[arg-type]
+    state = SliceState(engine, store, {"pay": 2}, settings, lambda: now)
     state.recover({Partition("pay", 0): Position(0, 0)})
-    read = state.load(engine.prepare([Event(0, 0, "a", "x")]))  # type: ignore[arg-type]
+    read = state.load(engine.prepare([Event(0, 0, "a", "x")]))
     assert engine.rows["merchant", "x", "pay", 1] == [0]
     assert [of[:4] for of in read.foreign] == [("merchant", "x", "pay", 1)]
     assert read.stale == ({"merchant": (shard,)} if stale else {})

@@ -121,7 +121,7 @@ def test_an_owner_at_work_is_not_taken_for_a_rewound_group(
     paused = InputConsumer(Kafka(bootstrap_servers=kafka, group_id=f"{topic}-group"))
     store = OwnedByAnother(lambda offset: paused.commit([TopicPartition(topic, 0, offset)]))
     store._commit(0)
-    state = SliceState(OffsetEngine(), store, {"pay": 1}, StateSettings(), lambda: 0)  # type: ignore[arg-type]
+    state = SliceState(OffsetEngine(), store, {"pay": 1}, StateSettings(), lambda: 0)
     positions = Positions(paused, state, {topic: "pay"}, "earliest")
     try:
         with pytest.raises(NotOurs):
