@@ -60,7 +60,7 @@ def is_null(v: Scalar, k: Scalar, value: Scalar, token: Scalar) -> Scalar:
 
 
 @inlined
-def _add_number(f: Floats, x: Scalar, needs: Scalar) -> None:
+def add_number(f: Floats, x: Scalar, needs: Scalar) -> None:
     """Fold a value into sums and, where they are needed, squares and extremes."""
     s, err = two_sum(f[F_SUM], x)
     f[F_SUM], f[F_SUM_REST] = s, f[F_SUM_REST] + err
@@ -83,30 +83,17 @@ def add_newest(f: Floats, i: Ints, x: Scalar, t: Scalar, token: Scalar, needs: S
         if t >= i[I_LAST_TIME]:
             i[I_LAST_TIME], i[I_LAST_TOKEN], f[F_LAST] = t, token, x
     if x == x:
-        _add_number(f, x, needs)
+        add_number(f, x, needs)
 
 
 @inlined
-def add_older(f: Floats, i: Ints, x: Scalar, t: Scalar, token: Scalar, needs: Scalar, r: Scalar) -> None:
-    """Fold in an event of row `r`, whose events come from new to old, rows in the order of their partitions."""
-    f[F_COUNT] += 1.0
-    if needs & NEEDS_ENDS:
-        if _is_first(i, t, r):
-            i[I_FIRST_TIME], i[I_FIRST_TOKEN], i[I_FIRST_ROW], f[F_FIRST] = t, token, r, x
-        if _is_last(i, t, r):
-            i[I_LAST_TIME], i[I_LAST_TOKEN], i[I_LAST_ROW], f[F_LAST] = t, token, r, x
-    if x == x:
-        _add_number(f, x, needs)
-
-
-@inlined
-def _is_first(i: Ints, t: Scalar, r: Scalar) -> Scalar:
+def is_first(i: Ints, t: Scalar, r: Scalar) -> Scalar:
     """Whether row `r`, read from new to old after the rows of lower partitions, has the first event at `t`."""
     return t < i[I_FIRST_TIME] or (t == i[I_FIRST_TIME] and i[I_FIRST_ROW] == r)
 
 
 @inlined
-def _is_last(i: Ints, t: Scalar, r: Scalar) -> Scalar:
+def is_last(i: Ints, t: Scalar, r: Scalar) -> Scalar:
     """Whether row `r` has the last event at `t`; among partitions the higher one is later."""
     return t > i[I_LAST_TIME] or (t == i[I_LAST_TIME] and i[I_LAST_ROW] != r)
 
@@ -140,10 +127,10 @@ def add_bucket(f: Floats, i: Ints, g: Floats, j: Ints, r: Scalar) -> None:
     if g[F_COUNT] == 0.0:
         return
     _add_sums(f, g)
-    if _is_first(i, j[I_FIRST_TIME], r):
+    if is_first(i, j[I_FIRST_TIME], r):
         i[I_FIRST_TIME], i[I_FIRST_TOKEN], i[I_FIRST_ROW] = j[I_FIRST_TIME], j[I_FIRST_TOKEN], r
         f[F_FIRST] = g[F_FIRST]
-    if _is_last(i, j[I_LAST_TIME], r):
+    if is_last(i, j[I_LAST_TIME], r):
         i[I_LAST_TIME], i[I_LAST_TOKEN], i[I_LAST_ROW] = j[I_LAST_TIME], j[I_LAST_TOKEN], r
         f[F_LAST] = g[F_LAST]
 

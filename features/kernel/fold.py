@@ -26,7 +26,7 @@ from features.kernel.names import (
 from features.kernel.tables import Arena, Entries, Events, GroupLayout, Rows
 
 
-@lean
+@inlined
 def seen(arena: Arena, layout: GroupLayout, events: Events, n: Scalar) -> Scalar:
     """Status bits of event n as its row stands before it is folded. A label's duplicate is known by `fold` alone."""
     rows = arena.rows
@@ -40,7 +40,7 @@ def seen(arena: Arena, layout: GroupLayout, events: Events, n: Scalar) -> Scalar
     return late
 
 
-@lean
+@inlined
 def _holds(e: Entries, rows: Rows, r: Scalar, t: Scalar, id_hash: Scalar) -> Scalar:
     """True when a row's ring holds an event of that time and id."""
     i = upper(e, rows, r, t) - 1
@@ -54,7 +54,7 @@ def _holds(e: Entries, rows: Rows, r: Scalar, t: Scalar, id_hash: Scalar) -> Sca
     return False
 
 
-@lean
+@inlined
 def fold(arena: Arena, layout: GroupLayout, events: Events, n: Scalar, status: Scalar) -> None:
     """Fold event n, whose status bits are known, into its row."""
     e, rows, meta = arena.entries, arena.rows, arena.meta
@@ -142,7 +142,7 @@ def _merge_oldest(arena: Arena, layout: GroupLayout, r: Scalar) -> None:
         link_versions(e, rows, r, e.id_hash[x], t)
 
 
-@lean
+@inlined
 def _store(
     e: Entries, rows: Rows, meta: Ints, label: bool, events: Events, n: Scalar, r: Scalar, where: Scalar
 ) -> None:

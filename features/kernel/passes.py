@@ -2,6 +2,9 @@
 
 Numbers only; features.engine prepares them. Nothing here allocates, and none of it uses fast-math, so that sums are
 exact double-double sums.
+
+What runs once an event is compiled into the loop: a call hands over each array of its structures in seven words, and
+four such calls an event made the pass a fifth slower.
 """
 
 from __future__ import annotations
@@ -9,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from features.core.batch import Ints
-from features.core.compiled import Scalar, lean, lean_released
+from features.core.compiled import Scalar, inlined, lean_released
 from features.core.prefetch import prefetch
 from features.kernel.arena import fetch_entries, is_full
 from features.kernel.buckets import operands, passes
@@ -27,7 +30,7 @@ from features.kernel.tables import Arena, Entries, Events, GroupLayout, Reads, R
 from features.kernel.windows import count_distinct, result, scan
 
 
-@lean
+@inlined
 def _fetch_ahead(e: Entries, rows: Rows, heads: Ints, key: Ints, n: Scalar) -> None:
     """Have the memory of later events' rows fetched while this one is handled: keys come in any order."""
     count = len(key)
@@ -82,7 +85,7 @@ def run(
     return len(events.key)
 
 
-@lean
+@inlined
 def _scan_all(arena: Arena, layout: GroupLayout, events: Events, n: Scalar, counts_itself: bool) -> None:
     """Fill the accumulators of every scan for event n."""
     first_row = arena.heads[events.key[n]]
@@ -101,7 +104,7 @@ def _scan_all(arena: Arena, layout: GroupLayout, events: Events, n: Scalar, coun
             )
 
 
-@lean
+@inlined
 def _write_features(arena: Arena, events: Events, n: Scalar, reads: Reads, results: Results) -> None:
     """Write the features of event n from the accumulators, `fill` where there is no value."""
     row, t = events.row[n], events.time[n]
@@ -120,7 +123,7 @@ def _write_features(arena: Arena, events: Events, n: Scalar, reads: Reads, resul
         results.values[row, reads.column[c]] = value
 
 
-@lean
+@inlined
 def _write_stamps(arena: Arena, events: Events, n: Scalar, results: Results) -> None:
     """Write which prefix of each partition's slice event n has seen."""
     rows = arena.rows

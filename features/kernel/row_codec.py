@@ -179,7 +179,7 @@ def _coarser(unit: Scalar, t: Scalar) -> Scalar:
     return 1000 if t % 1000 == 0 and unit > 1000 else 1
 
 
-@lean
+@inlined
 def _encode_times(e: Entries, rows: Rows, layout: GroupLayout, r: Scalar, out: Bytes, p: Scalar) -> Scalar:
     """Number of events, and of each time, id, condition bits, and of labels when it was known."""
     n = rows.length[r]
@@ -207,7 +207,7 @@ def _encode_times(e: Entries, rows: Rows, layout: GroupLayout, r: Scalar, out: B
     return p
 
 
-@lean
+@inlined
 def _encode_values(values: Floats, rows: Rows, r: Scalar, out: Bytes, p: Scalar, work: Workspace) -> Scalar:
     """One column of values: as whole numbers with a power of ten where that loses nothing."""
     n, column = rows.length[r], work.column
@@ -230,7 +230,7 @@ def _encode_values(values: Floats, rows: Rows, r: Scalar, out: Bytes, p: Scalar,
     return p
 
 
-@lean
+@inlined
 def _encode_tokens(tokens: Ints, rows: Rows, r: Scalar, out: Bytes, p: Scalar, work: Workspace) -> Scalar:
     """One column of tokens: the different ones, then of each event its rank among them, 0 for null."""
     n, count = rows.length[r], 0

@@ -15,10 +15,11 @@ from features.kernel.buckets import (
     add_accumulator,
     add_bucket,
     add_newest,
-    add_older,
+    add_number,
     clear,
+    is_first,
+    is_last,
     is_null,
-    operands,
     passes,
 )
 from features.kernel.names import (
@@ -37,8 +38,11 @@ from features.kernel.names import (
     F_SUM_REST,
     FIRST,
     I_FIRST_ROW,
+    I_FIRST_TIME,
+    I_FIRST_TOKEN,
     I_LAST_ROW,
     I_LAST_TIME,
+    I_LAST_TOKEN,
     LAST,
     MAX,
     MEAN,
@@ -122,7 +126,7 @@ def count_distinct(
         scratch.table[scratch.used[u]] = 0
 
 
-@lean
+@inlined
 def _estimate(scratch: Scratch, edge: Scalar, count: Scalar, exact: Scalar, bound: Scalar) -> Scalar:
     """How many of the tokens noted lie after `edge`: the first `exact` one by one, sampled ones by their share.
 
@@ -183,7 +187,7 @@ def _scan_values(
             break
 
 
-@lean
+@inlined
 def _scan_events(
     e: Entries,
     rows: Rows,
@@ -204,7 +208,8 @@ def _scan_events(
     f, i = scratch.floats[j], scratch.integers[j]
     for position in range(top - 1, -1, -1):
         x = entry_at(rows, r, position)
-        while e.time[x] <= edge:
+        tt = e.time[x]
+        while tt <= edge:
             j += 1
             if j == end:
                 return
@@ -214,13 +219,36 @@ def _scan_events(
             continue
         if layout.label and not (e.known[x] <= t < e.until[x]):
             continue
-        v, k = operands(e.values, e.tokens, x, value, token)
-        if is_null(v, k, value, token):
+        # Ends by what is aggregated: one step for all three made `elapsed` 28 % and `last` 17 % slower on full rings.
+        if token >= 0:
+            if e.tokens[token, x] == 0:
+                continue
+            f[F_COUNT] += 1.0
+            if needs & NEEDS_ENDS:
+                if is_first(i, tt, r):
+                    i[I_FIRST_TIME], i[I_FIRST_TOKEN], i[I_FIRST_ROW] = tt, e.tokens[token, x], r
+                if is_last(i, tt, r):
+                    i[I_LAST_TIME], i[I_LAST_TOKEN], i[I_LAST_ROW] = tt, e.tokens[token, x], r
             continue
-        add_older(f, i, v, e.time[x], k, needs, r)
+        if value < 0:
+            f[F_COUNT] += 1.0
+            if needs & NEEDS_ENDS:
+                i[I_FIRST_TIME] = min(i[I_FIRST_TIME], tt)
+                i[I_LAST_TIME] = max(i[I_LAST_TIME], tt)
+            continue
+        v = e.values[value, x]
+        if v != v:
+            continue
+        f[F_COUNT] += 1.0
+        add_number(f, v, needs)
+        if needs & NEEDS_ENDS:
+            if is_first(i, tt, r):
+                i[I_FIRST_TIME], i[I_FIRST_ROW], f[F_FIRST] = tt, r, v
+            if is_last(i, tt, r):
+                i[I_LAST_TIME], i[I_LAST_ROW], f[F_LAST] = tt, r, v
 
 
-@lean
+@inlined
 def _scan_counts(
     e: Entries,
     rows: Rows,
@@ -239,7 +267,7 @@ def _scan_counts(
         top = below
 
 
-@lean
+@inlined
 def _scan_buckets(
     b: Buckets, layout: GroupLayout, scratch: Scratch, s: Scalar, r: Scalar, blk: Scalar, upto: Scalar
 ) -> None:
