@@ -24,7 +24,7 @@ import polars as pl
 
 from benchmarks.certified import Bank
 from stream.codecs.messages import RawMessage
-from stream.kafka.worker import journal
+from stream.kafka.batches import journal
 from stream.replay.certify.certificate import Certificate
 from stream.replay.certify.certify import Request, certify
 from stream.telemetry.progress_bar import progress_bar
@@ -140,7 +140,7 @@ def _lost_unit(bank: Bank) -> int:
     records = bank.records("journal")
     entries = [journal.decode(one.value or b"") for one in records]
     middle, topic = range(len(entries) // 2, len(entries)), f"{bank.name}-transactions"
-    lost = next(n for n in middle if not entries[n].holdings and topic in dict(entries[n].places))
+    lost = next(n for n in middle if not entries[n].holdings and topic in dict(entries[n].partitions))
     topic = bank.copy([*records[:lost], *records[lost + 1 :]], "altered-journal")
     found = _certified(bank.settings("lost.toml", journal=topic))
     _say(found)

@@ -8,7 +8,7 @@ from features.engine.engine import FeatureEngine
 from models.bundles.bundle import LoadedModel
 from models.decision.decisions import Decisions
 from models.decision.policy import load_policy
-from stream.kafka.worker.progress import Progress
+from stream.kafka.batches.progress import Progress
 from stream.scoring.scorer import Scorer
 from stream.service.scoring.row_scorer import AskedRows, RowScorer
 from stream.service.served import ServedModels
