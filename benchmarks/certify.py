@@ -25,8 +25,8 @@ import polars as pl
 from benchmarks.certified import Bank
 from stream.codecs.messages import RawMessage
 from stream.kafka.batches import journal
-from stream.replay.certify.certificate import Certificate
-from stream.replay.certify.certify import Request, certify
+from stream.replay.certify.certify import CertifyRequest, certify
+from stream.replay.certify.report.certificate import Certificate
 from stream.telemetry.progress_bar import progress_bar
 from tests.servers.kafka_server import KafkaServer
 from tests.servers.redis_server import RedisServer
@@ -105,7 +105,7 @@ def _live(bank: Bank, transactions: pl.DataFrame) -> dict[str, int]:
 
 def _certified(config: Path) -> Certificate:
     with progress_bar("certify") as advance:
-        return certify(Request(config=config), advance)
+        return certify(CertifyRequest(config=config), advance)
 
 
 def _tamper(bank: Bank) -> tuple[int, int]:

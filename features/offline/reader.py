@@ -20,13 +20,13 @@ from features.offline.table_columns import DTYPES, TIME, typed_column
 class FrameReader:
     """Reads one source's events from frames of its columns, in order of time.
 
-    `place` is how messages name the input (a file's path). Frames are given one after the other;
+    `name` is how messages name the input (a file's path). Frames are given one after the other;
     rows are counted over all of them.
     """
 
-    def __init__(self, source: Source, place: str) -> None:
+    def __init__(self, source: Source, name: str) -> None:
         self._source = source
-        self._place = place
+        self._name = name
         self._rows = 0
         self._newest = np.iinfo(np.int64).min
 
@@ -51,11 +51,11 @@ class FrameReader:
         )
 
     def _typed(self, frame: pl.DataFrame, field: Field) -> pl.Series:
-        column = typed_column(frame, field, self._source.time_format, self._place)
+        column = typed_column(frame, field, self._source.time_format, self._name)
         for reason, wrong in column.faults:
             row = int(wrong.arg_max() or 0)
             got = "" if column.raw[row] is None else f", got {column.raw[row]!r}"
-            raise ConfigurationError(f"{self._place} row {self._rows + row} {field.name}: {reason}{got}")
+            raise ConfigurationError(f"{self._name} row {self._rows + row} {field.name}: {reason}{got}")
         return column.series
 
     def _check_order(self, times: Ints) -> None:
@@ -66,7 +66,7 @@ class FrameReader:
         if len(wrong):
             row = self._rows + int(wrong[0])
             raise ConfigurationError(
-                f"{self._place} row {row}: `{self._source.event_time}` is earlier than in the row before; "
+                f"{self._name} row {row}: `{self._source.event_time}` is earlier than in the row before; "
                 "sort the input by it"
             )
         self._newest = int(times[-1])
@@ -79,7 +79,7 @@ def concatenated(batches: Sequence[SourceBatch]) -> SourceBatch:
     first = batches[0]
     return SourceBatch(
         source=first.source,
-        event_ids=[one for batch in batches for one in batch.event_ids],
+        event_ids=[event_id for batch in batches for event_id in batch.event_ids],
         event_time=np.concatenate([batch.event_time for batch in batches]),
         received_time=np.concatenate([batch.received_time for batch in batches]),
         partition=np.concatenate([batch.partition for batch in batches]),
@@ -97,10 +97,10 @@ def typed_series(name: str, values: Column, dtype: FieldType) -> pl.Series:
     return numbers.cast(pl.Int64).cast(TIME) if dtype == "timestamp" else numbers.cast(DTYPES[dtype])
 
 
-def _joined(parts: Sequence[Column]) -> Column:
-    if isinstance(parts[0], list):
-        return [value for part in parts for value in part]
-    return np.concatenate(parts)  # type: ignore[arg-type]
+def _joined(columns: Sequence[Column]) -> Column:
+    if isinstance(columns[0], list):
+        return [value for column in columns for value in column]
+    return np.concatenate(columns)  # type: ignore[arg-type]
 
 
 def _column(series: pl.Series) -> Column:

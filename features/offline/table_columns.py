@@ -38,12 +38,12 @@ class TypedColumn:
     faults: tuple[tuple[str, pl.Series], ...]
 
 
-def typed_column(frame: pl.DataFrame, field: Field, time_format: str, place: str) -> TypedColumn:
-    """Find and convert a field's column; ConfigurationError at `place` where there can be none."""
-    raw = _find(frame, field, place)
+def typed_column(frame: pl.DataFrame, field: Field, time_format: str, name: str) -> TypedColumn:
+    """Find and convert a field's column; ConfigurationError at `name` where there can be none."""
+    raw = _find(frame, field, name)
     if raw.dtype.is_float():
         raw = raw.fill_nan(None)
-    series = _cast(raw, field, time_format, place)
+    series = _cast(raw, field, time_format, name)
     faults: list[tuple[str, pl.Series]] = []
 
     def fault(reason: str, wrong: pl.Series) -> None:
@@ -65,35 +65,37 @@ def typed_column(frame: pl.DataFrame, field: Field, time_format: str, place: str
     return TypedColumn(series.alias(field.name), raw, tuple(faults))
 
 
-def _find(frame: pl.DataFrame, field: Field, place: str) -> pl.Series:
-    for name in (field.name, field.alias):
-        if name is not None and name in frame.columns:
-            return frame.get_column(name)
+def _find(frame: pl.DataFrame, field: Field, name: str) -> pl.Series:
+    for column in (field.name, field.alias):
+        if column is not None and column in frame.columns:
+            return frame.get_column(column)
     head, *inner = (field.alias or field.name).split(".")
-    found: pl.Series | None = frame.get_column(head) if head in frame.columns else None
-    for name in inner:
-        structure = found is not None and isinstance(found.dtype, pl.Struct) and name in found.struct.fields
-        found = found.struct.field(name) if found is not None and structure else None
-    if found is not None:
-        return found
+    series: pl.Series | None = frame.get_column(head) if head in frame.columns else None
+    for member in inner:
+        structure = (
+            series is not None and isinstance(series.dtype, pl.Struct) and member in series.struct.fields
+        )
+        series = series.struct.field(member) if series is not None and structure else None
+    if series is not None:
+        return series
     if field.required:
-        raise ConfigurationError(f"{place}: no column `{field.name}`; it has {', '.join(frame.columns)}")
+        raise ConfigurationError(f"{name}: no column `{field.name}`; it has {', '.join(frame.columns)}")
     return pl.Series(field.name, [None] * len(frame), dtype=DTYPES[field.dtype])
 
 
-def _cast(raw: pl.Series, field: Field, time_format: str, place: str) -> pl.Series:
+def _cast(raw: pl.Series, field: Field, time_format: str, name: str) -> pl.Series:
     if field.dtype == "timestamp":
-        return _times(raw, field, time_format, place)
+        return _times(raw, field, time_format, name)
     if field.dtype == "bool" and raw.dtype == pl.String:
         return raw.str.to_lowercase().replace_strict(_TRUTH, default=None, return_dtype=pl.Boolean)
     if raw.dtype.is_temporal() or raw.dtype.is_nested() or (field.dtype == "string" and raw.dtype.is_float()):
         raise ConfigurationError(
-            f"{place}: column `{raw.name}` holds {raw.dtype}, but `{field.name}` is {field.dtype}"
+            f"{name}: column `{raw.name}` holds {raw.dtype}, but `{field.name}` is {field.dtype}"
         )
     return raw.cast(DTYPES[field.dtype], strict=False)
 
 
-def _times(raw: pl.Series, field: Field, time_format: str, place: str) -> pl.Series:
+def _times(raw: pl.Series, field: Field, time_format: str, name: str) -> pl.Series:
     if isinstance(raw.dtype, pl.Datetime):
         return _utc(raw).cast(TIME)
     if raw.dtype in (pl.Date, pl.Null):
@@ -104,7 +106,7 @@ def _times(raw: pl.Series, field: Field, time_format: str, place: str) -> pl.Ser
         return micros.cast(pl.Int64).cast(TIME)
     if raw.dtype != pl.String:
         raise ConfigurationError(
-            f"{place}: column `{raw.name}` holds {raw.dtype}, but `{field.name}` is a time as {time_format}"
+            f"{name}: column `{raw.name}` holds {raw.dtype}, but `{field.name}` is a time as {time_format}"
         )
     texts = raw.str.strip_chars()
     if time_format == "iso8601":

@@ -13,7 +13,7 @@ from stream.telemetry.terminal import echo, escaped
 
 if TYPE_CHECKING:
     from stream.replay.backtest.backtest import Result
-    from stream.replay.backtest.request import Request
+    from stream.replay.backtest.request import BacktestRequest
 
 
 def register(app: typer.Typer) -> None:
@@ -89,10 +89,10 @@ def backtest(options: BacktestOptions) -> None:
     raise typer.Exit(0 if result.complete else 130)
 
 
-def _request(options: BacktestOptions) -> Request:
-    from stream.replay.backtest.request import Request
+def _request(options: BacktestOptions) -> BacktestRequest:
+    from stream.replay.backtest.request import BacktestRequest
 
-    return Request(
+    return BacktestRequest(
         config=options.config,
         inputs=options.inputs,
         start=options.start,
@@ -132,7 +132,10 @@ def _summarize(result: Result, options: BacktestOptions) -> None:
             if side is not None:
                 outcome = side.outcome
                 name = escaped(f"{figures.source} {side.setting.name}")
-                echo(f"{name}: {outcome.events} events, {outcome.alerts} alerts, {outcome.bad} known bad")
+                echo(
+                    f"{name}: {outcome.events} events, {outcome.alerts} alerts, {outcome.bad} known bad "
+                    f"({outcome.caught} reviewed or declined)"
+                )
     if result.division:
         echo(f"{options.processes} processes, {result.division}")
     if result.rejected:

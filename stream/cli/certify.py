@@ -12,7 +12,7 @@ from stream.cli.options import SETTINGS, ConfigFile, takes
 from stream.telemetry.terminal import echo, escaped
 
 if TYPE_CHECKING:
-    from stream.replay.certify.certificate import Certificate
+    from stream.replay.certify.report.certificate import Certificate
 
 
 def register(app: typer.Typer) -> None:
@@ -62,12 +62,12 @@ def certify(options: CertifyOptions) -> None:
 
 
 def _replayed(options: CertifyOptions) -> Certificate:
-    from stream.replay.certify import certificate as certificates
-    from stream.replay.certify.certify import Request
+    from stream.replay.certify.certify import CertifyRequest
     from stream.replay.certify.certify import certify as run_certify
+    from stream.replay.certify.report import certificate as certificates
     from stream.telemetry.progress_bar import progress_bar
 
-    request = Request(
+    request = CertifyRequest(
         config=options.config, start=options.start, end=options.end, policies=options.policy or []
     )
     with progress_bar("certify") as advance:
@@ -79,7 +79,7 @@ def _replayed(options: CertifyOptions) -> Certificate:
 def _verified(config: Path, file: Path) -> Certificate:
     from models.core.errors import BundleRefused
     from stream.project import build
-    from stream.replay.certify import certificate as certificates
+    from stream.replay.certify.report import certificate as certificates
     from stream.settings.config import load
 
     try:

@@ -27,7 +27,7 @@ _FAULTS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 Events = list[msgspec.Struct]
 
 
-class Decoder:
+class JsonDecoder:
     """Decodes messages of one source's topic.
 
     `identifiers` are further columns (keys of entities) that may come as whole numbers although declared as text.

@@ -14,6 +14,24 @@ PartitionId = tuple[str, int]
 """A topic and the number of one of its partitions."""
 
 
+def partition_text(topic: str, partition: int) -> str:
+    """A partition as messages and reports name it.
+
+    >>> partition_text("payments", 3)
+    'payments[3]'
+    """
+    return f"{topic}[{partition}]"
+
+
+def record_text(topic: str, partition: int, offset: int) -> str:
+    """A record's position in the log as messages and reports name it; safe to log.
+
+    >>> record_text("payments", 3, 18234)
+    'payments[3]@18234'
+    """
+    return f"{topic}[{partition}]@{offset}"
+
+
 class RawMessage(NamedTuple):
     """One message as Kafka has it. `timestamp_ms` is -1 where the broker gave none."""
 

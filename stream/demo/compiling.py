@@ -10,7 +10,7 @@ from pathlib import Path
 from features.definitions.compile import compile_plan
 from features.definitions.project import load_definitions
 from features.engine.engine import FeatureEngine
-from features.offline.materialize import batches
+from features.offline.merge import batches
 from stream.demo.bank.days import history
 from stream.demo.bank.world import Size, make_world
 

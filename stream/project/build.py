@@ -13,7 +13,9 @@ from features.core.errors import ConfigurationError
 from features.definitions.compile import compile_plan
 from features.definitions.plan import Plan
 from features.definitions.project import load_definitions
-from stream.codecs.json import Decoder
+from features.definitions.spec import Source
+from stream.codecs.decoder import Decoder
+from stream.codecs.json import JsonDecoder
 from stream.settings.config import Config
 
 if TYPE_CHECKING:
@@ -46,14 +48,21 @@ def make_decoders(config: Config, plan: Plan) -> dict[str, Decoder]:
             raise ConfigurationError(
                 f"sources `{other}` and `{source.name}` both read topic {source.topic!r}; {fix}"
             )
-        keys = {
-            column for group in plan.groups if group.source == source.name for column in group.key_columns
-        }
-        if source.name in plan.readers:
-            for columns in plan.readers[source.name].entity_keys.values():
-                keys.update(columns)
-        out[source.topic] = Decoder(source, identifiers=keys, max_bytes=config.worker.max_value_bytes)
+        out[source.topic] = _json_decoder(config, plan, source)
     return out
+
+
+def make_json_decoders(config: Config, plan: Plan) -> dict[str, Decoder]:
+    """A decoder of JSON for each source, by name: for events that come over HTTP, whatever their topic holds."""
+    return {name: _json_decoder(config, plan, source) for name, source in plan.sources.items()}
+
+
+def _json_decoder(config: Config, plan: Plan, source: Source) -> JsonDecoder:
+    keys = {column for group in plan.groups if group.source == source.name for column in group.key_columns}
+    if source.name in plan.readers:
+        for columns in plan.readers[source.name].entity_keys.values():
+            keys.update(columns)
+    return JsonDecoder(source, identifiers=keys, max_bytes=config.worker.max_value_bytes)
 
 
 def make_store(config: Config) -> Store:

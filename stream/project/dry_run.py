@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from features.core.times import DAY_US
 from features.definitions.plan import Plan
 from features.engine.engine import FeatureEngine
-from features.offline.materialize import batches
+from features.offline.merge import batches
 from features.offline.recorded import read_frame, reading, scan
 from features.profiles.joins import FrameProfiles
 from models.decision.decisions import DECISIONS, Decisions

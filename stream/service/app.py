@@ -11,7 +11,7 @@ from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stream.service import document, problems
-from stream.service.access.auth import Gate
+from stream.service.access.auth import AccessControl
 from stream.service.front import Api
 from stream.service.limits import BoundedRequests
 from stream.service.routes import events, inference, operations, predict
@@ -23,14 +23,14 @@ _DESCRIPTION = "Scores events and rows of features as the stream does. Every err
 
 
 def create_app(
-    service: Service, gate: Gate, settings: ApiSettings, on_close: Callable[[], None] | None = None
+    service: Service, access: AccessControl, settings: ApiSettings, on_close: Callable[[], None] | None = None
 ) -> FastAPI:
     """The application over a running service; no cross-origin requests, no pages that need the network."""
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
         yield
-        service.lane.close()
+        service.executor.close()
         if on_close is not None:
             on_close()
 
@@ -43,10 +43,20 @@ def create_app(
         redoc_url=None,
     )
     app.state.service = service
-    app.state.gate = gate
+    app.state.access = access
     for routes in (predict, events, inference, operations):
         app.include_router(routes.router)
     problems.install(app)
+
+    _shorten(app, service, settings)
+    app.add_middleware(BoundedRequests, max_bytes=settings.max_body_bytes, timeout=settings.timeout_ms / 1000)
+    app.add_middleware(Counted, metrics=service.metrics)
+    app.openapi = lambda: document.openapi(app)  # type: ignore[method-assign]
+    return app
+
+
+def _shorten(app: Api, service: Service, settings: ApiSettings) -> None:
+    """Answer the scoring routes without the framework's general handling."""
 
     def bounded(inner: ASGIApp) -> ASGIApp:
         bounds = BoundedRequests(inner, settings.max_body_bytes, settings.timeout_ms / 1000)
@@ -56,10 +66,6 @@ def create_app(
     scoring = route_of(events.router, "/v1/score/{source}")
     for source in service.events.sources:
         app.shorten(f"/v1/score/{source}", scoring, {"source": source}, bounded)
-    app.add_middleware(BoundedRequests, max_bytes=settings.max_body_bytes, timeout=settings.timeout_ms / 1000)
-    app.add_middleware(Counted, metrics=service.metrics)
-    app.openapi = lambda: document.openapi(app)  # type: ignore[method-assign]
-    return app
 
 
 def route_of(router: APIRouter, path: str) -> APIRoute:

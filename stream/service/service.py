@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -10,20 +9,22 @@ from typing import Protocol, TypeVar, cast
 
 from fastapi import Request
 
+from features.core.times import now_us
 from features.definitions.spec import Source
 from models.core.base import Model
 from stream.scoring.scorer import Scorer
-from stream.service.scoring.batching import Batcher, Lane
+from stream.service.scoring.batching import Batcher, SerialExecutor
 from stream.service.scoring.bodies import Prediction
+from stream.service.scoring.entity_reader import EntityReader
 from stream.service.scoring.event_scorer import EventScorer
 from stream.service.scoring.row_scorer import AskedRows
-from stream.service.served import ServedModels
+from stream.service.scoring.served_models import ServedModels
 from stream.telemetry.metrics import Metrics
 
 Result = TypeVar("Result")
 
 
-class Decisions(Protocol):
+class DecisionLookup(Protocol):
     """Finds published decisions."""
 
     def find(self, event_id: str) -> bytes | None:
@@ -33,21 +34,21 @@ class Decisions(Protocol):
 
 @dataclass(kw_only=True)
 class Service:
-    """One running service. `event_batcher` and `row_batcher` gather what is scored in the `lane`.
+    """One running service. `event_batcher` and `row_batcher` gather what is scored in the `executor`.
 
-    `between` takes up promoted models and edited policies; called in the lane before each piece of work.
-    `look` looks for them at once, in any thread.
+    The executor takes up promoted models and edited policies before each piece of work; `look` looks for them at
+    once, in any thread.
     """
 
     scorer: Scorer
     models: ServedModels
     events: EventScorer
-    lane: Lane
+    entities: EntityReader
+    executor: SerialExecutor
     event_batcher: Batcher[tuple[str, bytes], bytes]
     row_batcher: Batcher[AskedRows, tuple[Prediction, ...]]
-    decisions: Decisions | None
+    decisions: DecisionLookup | None
     metrics: Metrics
-    between: Callable[[], None]
     look: Callable[[], None]
 
     def source_of(self, model: Model) -> Source:
@@ -59,18 +60,13 @@ class Service:
         self.events.check_ready()
 
     async def compute(self, work: Callable[[], Result], *, short: bool = False) -> Result:
-        """Run `work` in the lane, with the models and the policy of this moment."""
-
-        def current() -> Result:
-            self.between()
-            return work()
-
-        return await self.lane.run(current, short=short)
+        """Run `work` in the executor, with the models and the policy of this moment."""
+        return await self.executor.run(work, short=short)
 
     @staticmethod
     def now_us() -> int:
         """The wall clock in microseconds, for requests that carry no time of their own."""
-        return time.time_ns() // 1000
+        return now_us()
 
     @staticmethod
     def version() -> str:

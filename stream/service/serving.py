@@ -1,9 +1,8 @@
-"""The HTTP service as a process: settings to parts, parts to uvicorn."""
+"""The HTTP service as a process: from settings to a service, and from a service to uvicorn."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -12,21 +11,23 @@ import uvicorn
 from fastapi import FastAPI
 
 from features.core.errors import ConfigurationError
+from features.definitions.plan import Plan
 from models.decision.decisions import Decisions
 from stream.kafka.readers.decision_log import DecisionLog
 from stream.project import build
-from stream.scoring.scorer import Scorer
 from stream.scoring.swap import Swapper
 from stream.scoring.warm_up import warm_up
-from stream.service.access.auth import Gate
+from stream.service.access.auth import AccessControl
 from stream.service.access.keys import KeyFile
 from stream.service.access.tokens import TokenVerifier
 from stream.service.app import create_app
 from stream.service.limits import RateLimiter
-from stream.service.scoring.batching import Batcher, Lane
+from stream.service.scoring.batching import Batcher, SerialExecutor
+from stream.service.scoring.entity_reader import EntityReader
 from stream.service.scoring.event_scorer import EventScorer
 from stream.service.scoring.row_scorer import RowScorer, is_short
-from stream.service.served import ServedModels
+from stream.service.scoring.served_models import ServedModels
+from stream.service.scoring.state_reader import StateReader
 from stream.service.service import Service
 from stream.settings.checks import check_insecure, check_tls
 from stream.settings.config import Config, load
@@ -62,57 +63,67 @@ def make_app(config: Config, settings: ApiSettings, *, insecure: bool) -> FastAP
     """The application of a project; its threads end with the application."""
     if insecure:
         check_insecure(settings.host)
-    gate = make_gate(config, settings, insecure=insecure)
+    access = make_access(config, settings, insecure=insecure)
     plan = build.make_plan(config)
     warm_up(plan, config.worker.shards)
-    with ExitStack() as stack:
-        store = build.make_store(config)
-        stack.callback(store.close)
-        scorer = build.make_scorer(config, plan, store)
-        swapper = Swapper(build.make_watched(config, plan, config.models.routes), scorer)
-        swapper.start(config.models.poll_ms)
-        stack.callback(swapper.stop)
-        models, metrics = ServedModels(scorer.routes), Metrics()
-
-        def count_invalid(decisions: Decisions) -> None:
-            source = decisions.features.batch.source.name
-            metrics.scores_invalid.labels(source, decisions.mode).inc(decisions.invalid_scores)
-
-        between = _between(swapper, scorer, models)
-        decoders = {one.source.name: one for one in build.make_decoders(config, plan).values()}
-        events = EventScorer(
-            scorer,
-            store,
-            decoders,
-            max_age_ms=config.worker.foreign_max_age_ms,
-            shared=not config.redis.url.startswith("memory://"),
-            between=between,
-            count_invalid=count_invalid,
-        )
-        log = None
-        if config.topics.decisions:
-            log = DecisionLog(config.kafka, config.topics.decisions, settings.decisions_kept)
-            stack.callback(log.close)
-            log.start()
-        lane, delay = Lane(), settings.batch_delay_ms / 1000
-        rows = RowScorer(scorer, models, between, count_invalid)
-        service = Service(
-            scorer=scorer,
-            models=models,
-            events=events,
-            lane=lane,
-            event_batcher=Batcher(events.score, lane, max_batch=settings.max_batch, delay=delay),
-            row_batcher=Batcher(rows.score, lane, max_batch=settings.max_batch, delay=delay, short=is_short),
-            decisions=log,
-            metrics=metrics,
-            between=between,
-            look=swapper.look,
-        )
-        return create_app(service, gate, settings, stack.pop_all().close)
-    raise AssertionError("unreachable")
+    stack = ExitStack()
+    with stack:
+        service = _service(config, settings, plan, stack)
+        return create_app(service, access, settings, stack.pop_all().close)
 
 
-def make_gate(config: Config, settings: ApiSettings, *, insecure: bool) -> Gate:
+def _service(config: Config, settings: ApiSettings, plan: Plan, stack: ExitStack) -> Service:
+    """The parts of a service; what must be closed is put on the stack."""
+    store = build.make_store(config)
+    stack.callback(store.close)
+    scorer = build.make_scorer(config, plan, store)
+    swapper = Swapper(build.make_watched(config, plan, config.models.routes), scorer)
+    swapper.start(config.models.poll_ms)
+    stack.callback(swapper.stop)
+    models, metrics = ServedModels(scorer.routes), Metrics()
+
+    def current() -> None:
+        swapper.between()
+        models.replace(scorer.routes)
+
+    def count_invalid(decisions: Decisions) -> None:
+        source = decisions.features.batch.source.name
+        metrics.scores_invalid.labels(source, decisions.mode).inc(decisions.invalid_scores)
+
+    state = StateReader(
+        scorer.engine,
+        store,
+        max_age_ms=config.worker.foreign_max_age_ms,
+        shared=not config.redis.url.startswith("memory://"),
+    )
+    events = EventScorer(scorer, state, build.make_json_decoders(config, plan), count_invalid)
+    executor, delay = SerialExecutor(current), settings.batch_delay_ms / 1000
+    rows = RowScorer(scorer, models, count_invalid)
+    return Service(
+        scorer=scorer,
+        models=models,
+        events=events,
+        entities=EntityReader(scorer, state),
+        executor=executor,
+        event_batcher=Batcher(events.score, executor, max_batch=settings.max_batch, delay=delay),
+        row_batcher=Batcher(rows.score, executor, max_batch=settings.max_batch, delay=delay, short=is_short),
+        decisions=_decision_log(config, settings, stack),
+        metrics=metrics,
+        look=swapper.look,
+    )
+
+
+def _decision_log(config: Config, settings: ApiSettings, stack: ExitStack) -> DecisionLog | None:
+    """Published decisions, followed from now on; None where the project publishes none."""
+    if not config.topics.decisions:
+        return None
+    log = DecisionLog(config.kafka, config.topics.decisions, settings.decisions_kept)
+    stack.callback(log.close)
+    log.start()
+    return log
+
+
+def make_access(config: Config, settings: ApiSettings, *, insecure: bool) -> AccessControl:
     """Who may call, as the settings say; ConfigurationError when nobody could."""
     file = Path(config.resolve(settings.keys_file)) if settings.keys_file else None
     if not insecure and not settings.jwks_file and (file is None or not file.exists()):
@@ -125,17 +136,9 @@ def make_gate(config: Config, settings: ApiSettings, *, insecure: bool) -> Gate:
             issuer=settings.jwt_issuer,
             audience=settings.jwt_audience,
         )
-    return Gate(
+    return AccessControl(
         keys=KeyFile(file) if file is not None else None,
         tokens=tokens,
         insecure=insecure,
         limiter=RateLimiter(settings.rate_per_second, settings.burst, time.monotonic),
     )
-
-
-def _between(swapper: Swapper, scorer: Scorer, models: ServedModels) -> Callable[[], None]:
-    def between() -> None:
-        swapper.between()
-        models.replace(scorer.routes)
-
-    return between

@@ -25,7 +25,7 @@ from features.offline.order import arrange
 from models.core.base import ModelInputs, ModelVersion, Signature
 from models.decision.policy import load_policy
 from stream.codecs.alerts import AlertEncoder
-from stream.codecs.json import Decoder
+from stream.codecs.json import JsonDecoder
 from stream.codecs.messages import RawBatch, RawMessage
 from stream.scoring.scorer import Scorer
 from tests.chaos.produced import Produced
@@ -122,9 +122,9 @@ def scorer(prefix: str = "") -> Scorer:
     return Scorer(FeatureEngine(made, shards=SHARDS), load_policy(POLICY, made), {"tx": JobModel(made)})
 
 
-def decoders(prefix: str = "") -> dict[str, Decoder]:
+def decoders(prefix: str = "") -> dict[str, JsonDecoder]:
     """By topic."""
-    return {source.topic: Decoder(source) for source in definitions(prefix).sources}
+    return {source.topic: JsonDecoder(source) for source in definitions(prefix).sources}
 
 
 def events(count: int, seed: int, cards: int = 1_500, merchants: int = 120) -> Iterator[Produced]:

@@ -23,7 +23,8 @@ from features.definitions.spec import (
     LabelOf,
     Profile,
 )
-from features.offline.materialize import batches, materialize, run
+from features.offline.materialize import materialize, run
+from features.offline.merge import batches
 from features.profiles.joins import FrameProfiles
 from tests.definitions import CARD, SHOP, make_source
 

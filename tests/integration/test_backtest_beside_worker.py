@@ -17,7 +17,7 @@ from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, To
 from confluent_kafka.admin import AdminClient
 
 from stream.replay.backtest.backtest import backtest
-from stream.replay.backtest.request import Request
+from stream.replay.backtest.request import BacktestRequest
 from tests.servers.process import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -165,7 +165,7 @@ def test_nothing_live_changes(project: dict[str, str], tmp_path: Path) -> None:
     alerts, decisions = live.read("alerts", 1), live.read("decisions", EVENTS)
     assert before["redis"] and alerts
     inputs = [f"kafka:{project[source]}" for source in INPUTS]
-    asked = Request(
+    asked = BacktestRequest(
         config=tmp_path / "riskstream.toml", inputs=inputs, policy=tmp_path / "stricter.toml", against="live",
         work=tmp_path / "work", decisions=tmp_path / "decisions", with_features=True, processes=2,
     )  # fmt: skip

@@ -19,7 +19,7 @@ from stream.kafka.readers.range_reader import RangeReader
 from stream.project import build
 from stream.replay.backtest.backtest import backtest
 from stream.replay.backtest.inputs import opened
-from stream.replay.backtest.request import Request
+from stream.replay.backtest.request import BacktestRequest
 from stream.settings.config import load
 
 START = 1_772_323_200_000
@@ -129,9 +129,9 @@ def produce(kafka: str, topic: str, frame: pl.DataFrame, *, bad_after: int | Non
     assert producer.flush(60) == 0
 
 
-def request(folder: Path, name: str, inputs: list[str], **more: object) -> Request:
+def request(folder: Path, name: str, inputs: list[str], **more: object) -> BacktestRequest:
     made = {"with_features": True, "decisions": folder / name, "work": folder / f"work-{name}", **more}
-    return Request(config=folder / "riskstream.toml", inputs=inputs, **made)  # type: ignore[arg-type]
+    return BacktestRequest(config=folder / "riskstream.toml", inputs=inputs, **made)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -223,7 +223,7 @@ def test_order_depends_on_the_log_alone(
     assert orders[0] == orders[1] == orders[2]
 
 
-def _order(asked: Request) -> list[tuple[str, int, int]]:
+def _order(asked: BacktestRequest) -> list[tuple[str, int, int]]:
     plan = build.make_plan(load(asked.config))
     asked.work.mkdir()
     found = []

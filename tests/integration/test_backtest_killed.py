@@ -16,7 +16,7 @@ import pytest
 
 from stream.replay.backtest import parts
 from stream.replay.backtest.backtest import backtest
-from stream.replay.backtest.request import Request
+from stream.replay.backtest.request import BacktestRequest
 from tests.servers.process import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,12 +29,12 @@ from pathlib import Path
 import msgspec
 from stream.replay.backtest import inputs, parts
 from stream.replay.backtest.backtest import backtest
-from stream.replay.backtest.request import Request
+from stream.replay.backtest.request import BacktestRequest
 if __name__ == "__main__":
     parts.PART_ROWS = {part}
     inputs.batches = partial(inputs.batches, size=900)
     raw = Path(sys.argv[1]).read_bytes()
-    asked = msgspec.json.decode(raw, type=Request, dec_hook=lambda kind, text: kind(text))
+    asked = msgspec.json.decode(raw, type=BacktestRequest, dec_hook=lambda kind, text: kind(text))
     found = backtest(asked)
     Path(sys.argv[1]).with_name("figures.json").write_bytes(msgspec.json.encode(found.figures))
     sys.exit(0 if found.complete else 130)
@@ -78,15 +78,15 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def request(project: Path, name: str, processes: int = 1) -> Request:
+def request(project: Path, name: str, processes: int = 1) -> BacktestRequest:
     inputs = [f"{source}={project}/{source}.parquet" for source in ("transactions", "labels")]
-    return Request(
+    return BacktestRequest(
         config=project / "riskstream.toml", inputs=inputs, work=project / f"work-{name}",
         decisions=project / name, with_features=True, processes=processes,
     )  # fmt: skip
 
 
-def start(project: Path, asked: Request) -> subprocess.Popen[bytes]:
+def start(project: Path, asked: BacktestRequest) -> subprocess.Popen[bytes]:
     file = project / "request.json"
     file.write_bytes(msgspec.json.encode(asked, enc_hook=str))
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -14,8 +14,8 @@ from confluent_kafka import TopicPartition
 from benchmarks.certified import Bank, made_up
 from stream.kafka.batches import journal
 from stream.kafka.batches.journal import JournalEntry
-from stream.replay.certify.certificate import Certificate
-from stream.replay.certify.certify import Request, certify
+from stream.replay.certify.certify import CertifyRequest, certify
+from stream.replay.certify.report.certificate import Certificate
 from tests.servers.kafka_server import KafkaServer
 from tests.servers.redis_server import RedisServer
 
@@ -52,7 +52,7 @@ class Storm:
     def certified(self) -> Certificate:
         """With every policy that there was."""
         policies = [bank_policy(self.bank), *self.policies] if self.policies else []
-        return certify(Request(config=self.bank.config, policies=policies))
+        return certify(CertifyRequest(config=self.bank.config, policies=policies))
 
 
 def bank_policy(bank: Bank) -> Path:

@@ -13,7 +13,7 @@ from features.definitions import spec
 from features.definitions.compile import compile_plan
 from features.definitions.spec import Definitions
 from stream.cli.app import app
-from stream.codecs.json import Decoder
+from stream.codecs.json import JsonDecoder
 from stream.codecs.messages import RawBatch, RawMessage
 
 GUIDE = (Path(__file__).resolve().parents[2] / "docs" / "guides" / "own-events.md").read_text()
@@ -34,7 +34,7 @@ def test_its_event_is_what_its_source_says():
     (event,) = blocks("json")
     source = definitions().sources[0]
     raw = RawBatch.of(source.topic, [RawMessage(source.topic, 0, 0, -1, b"9f3c", event.strip().encode())])
-    batch, letters = Decoder(source).decode(raw)
+    batch, letters = JsonDecoder(source).decode(raw)
     assert letters == []
     assert batch.event_ids == ["991"]
     assert batch.columns["pan"] == ["9f3c"]
@@ -44,7 +44,7 @@ def test_its_event_is_what_its_source_says():
     raw = RawBatch.of(
         source.topic, [RawMessage(source.topic, 3, 18_234, -1, b"k", json.dumps(broken).encode())]
     )
-    _, (letter,) = Decoder(source).decode(raw)
+    _, (letter,) = JsonDecoder(source).decode(raw)
     assert letter.error in GUIDE
 
 

@@ -23,7 +23,7 @@ from features.definitions.spec import (
 from features.engine.engine import FeatureEngine
 from models.core.base import Model, ModelInputs, ModelVersion, Signature
 from models.decision.policy import Policy, load_policy
-from stream.codecs.json import Decoder
+from stream.codecs.json import JsonDecoder
 from stream.codecs.messages import RawBatch, RawMessage
 from stream.scoring.scorer import Scorer
 from tests.definitions import CARD, PAYMENTS, VERDICTS
@@ -81,7 +81,7 @@ def batch(*amounts: float, first: int = 0) -> MicroBatch:
         for row, amount in enumerate(amounts)
     ]
     rows = [RawMessage("payments", 0, first + row, -1, b"c", value) for row, value in enumerate(values)]
-    part, letters = Decoder(PAYMENTS).decode(RawBatch.of("payments", rows))
+    part, letters = JsonDecoder(PAYMENTS).decode(RawBatch.of("payments", rows))
     assert letters == []
     return MicroBatch((part,))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 from features.core.batch import SourceBatch
 from features.engine.prepared import Prepared
@@ -14,19 +13,12 @@ from models.decision.decisions import Decisions
 from stream.codecs import dead_letters as dlq
 from stream.codecs.alerts import AlertEncoder, Record
 from stream.codecs.contracts import DeadLetter
+from stream.codecs.decoder import Decoder
 from stream.codecs.messages import RawBatch
 from stream.kafka.batches.journal import JournalWriter
 from stream.kafka.batches.scored import Decoded, Outputs, ScoredBatch
 from stream.scoring.scorer import Scorer
 from stream.settings.tables import Topics
-
-
-class TopicDecoder(Protocol):
-    """Bytes of one topic to columns; bad messages become dead letters. Never blocks."""
-
-    def decode(self, raw: RawBatch) -> tuple[SourceBatch, list[DeadLetter]]:
-        """The good events in the order given, and a dead letter for each bad message."""
-        ...
 
 
 class BatchProcessor:
@@ -35,7 +27,7 @@ class BatchProcessor:
     def __init__(
         self,
         scorer: Scorer,
-        decoders: Mapping[str, TopicDecoder],
+        decoders: Mapping[str, Decoder],
         topics: Topics,
         letter_room: int | None = None,
         journal: JournalWriter | None = None,

@@ -16,7 +16,7 @@ from features.core.batch import Ints, MicroBatch, SourceBatch
 from features.core.errors import ConfigurationError
 from features.offline.order import arrange
 from features.offline.reader import concatenated
-from stream.codecs.json import Decoder
+from stream.codecs.decoder import Decoder
 from stream.codecs.messages import PartitionId
 from stream.kafka.client.messages import by_partition, columns
 from stream.kafka.readers.bounded import BoundedReader

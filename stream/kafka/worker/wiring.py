@@ -15,9 +15,10 @@ from features.state.flusher import Flusher
 from features.state.owned import StateSettings
 from features.state.slices import SliceState
 from features.store.base import Store, StoreUnavailable
+from stream.codecs.decoder import Decoder
 from stream.kafka.batches.delivery import AtLeastOnce, Delivery, ExactlyOnce, GroupCommits, OffsetCommits
 from stream.kafka.batches.journal import JournalWriter
-from stream.kafka.batches.processor import BatchProcessor, TopicDecoder
+from stream.kafka.batches.processor import BatchProcessor
 from stream.kafka.batches.scoring import ScoringSetup
 from stream.kafka.client.consumer import InputConsumer
 from stream.kafka.client.preflight import Preflight
@@ -41,7 +42,7 @@ class Connected:
 
 @contextmanager
 def wire(
-    config: Config, scorer: Scorer, store: Store, decoders: Mapping[str, TopicDecoder], *, journal: bool
+    config: Config, scorer: Scorer, store: Store, decoders: Mapping[str, Decoder], *, journal: bool
 ) -> Iterator[ScoringSetup]:
     """State, flusher and processor, ready; ConfigurationError names what is missing. May block on brokers and store.
 
@@ -74,7 +75,7 @@ def wire(
 
 @contextmanager
 def connect(
-    config: Config, scorer: Scorer, store: Store, decoders: Mapping[str, TopicDecoder]
+    config: Config, scorer: Scorer, store: Store, decoders: Mapping[str, Decoder]
 ) -> Iterator[Connected]:
     """Clients of a worker, ready; at the end it leaves the group. ConfigurationError names what is missing."""
     warm_up(scorer.plan, config.worker.shards)

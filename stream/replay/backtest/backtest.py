@@ -15,12 +15,15 @@ import polars as pl
 from features.core.errors import ConfigurationError
 from stream.replay.backtest.inputs import opened
 from stream.replay.backtest.parts import PartWriter, parts_of
-from stream.replay.backtest.report.figures import Figures, figures
+from stream.replay.backtest.report.figures import figures
+from stream.replay.backtest.report.results import Figures
 from stream.replay.backtest.report.verdicts import Verdicts
-from stream.replay.backtest.request import Lane, Request, Side, lanes_of, span_of
+from stream.replay.backtest.request import BacktestRequest, span_of
 from stream.replay.backtest.run import Keeper, Progress, Ran, run, scoring_here
+from stream.replay.backtest.scoring import SettingGroup, SettingScorer
+from stream.replay.backtest.setting_groups import setting_groups
 from stream.replay.backtest.shares.engines import shares_running
-from stream.replay.backtest.shares.share_work import alone, lane_folders
+from stream.replay.backtest.shares.share_work import alone, group_folders
 from stream.replay.backtest.shares.shares import split_of
 from stream.replay.backtest.shares.spill import Rejoin
 
@@ -38,18 +41,18 @@ class Result:
     division: str = ""
 
 
-def backtest(request: Request, progress: Progress | None = None) -> Result:
+def backtest(request: BacktestRequest, progress: Progress | None = None) -> Result:
     """Run and compare. Blocks until done; Ctrl-C gives what is done, and the same request goes on from there."""
     _check(request)
-    lanes = lanes_of(request)
+    groups = setting_groups(request)
     with alone(request.work):
-        _check_work(request, lanes)
-        keepers = {side.setting.name: _keeper(request, side) for lane in lanes for side in lane.sides}
-        ran, verdicts = _run(request, lanes, keepers, progress)
-        sides = [side for lane in lanes for side in lane.sides]
+        _check_work(request, groups)
+        keepers = {side.setting.name: _keeper(request, side) for group in groups for side in group.sides}
+        ran, verdicts = _run(request, groups, keepers, progress)
+        sides = [side for group in groups for side in group.sides]
         sources = [
             name
-            for name in sorted(lanes[0].plan.readers)
+            for name in sorted(groups[0].plan.readers)
             if parts_of(keepers[sides[0].setting.name].place(name))
         ]
         for source in sources:
@@ -73,49 +76,54 @@ def backtest(request: Request, progress: Progress | None = None) -> Result:
                 _write(request.decisions / f"{name}.parquet", keeper, verdicts, sources, request.work / "out")
         if ran.complete:
             shutil.rmtree(request.work)
-    division = split_of(lanes[0].plan).said(lanes[0].plan) if _divided(request) else ""
+    division = split_of(groups[0].plan).said(groups[0].plan) if _divided(request) else ""
     return Result(found, ran.complete, ran.rejected, division)
 
 
 def _run(
-    request: Request, lanes: Sequence[Lane], keepers: dict[str, Keeper], progress: Progress | None
+    request: BacktestRequest,
+    groups: Sequence[SettingGroup],
+    keepers: dict[str, Keeper],
+    progress: Progress | None,
 ) -> tuple[Ran, Verdicts]:
     span = span_of(request)
     with ExitStack() as stack:
-        feed = stack.enter_context(opened(request, lanes[0].plan))
+        feed = stack.enter_context(opened(request, groups[0].plan))
         ended = stack.enter_context(shares_running(request)) if _divided(request) else None
         verdicts = Verdicts(request.work / "verdicts", feed.total // 2)
         work = []
-        for lane in lanes:
-            mine = [keepers[side.setting.name] for side in lane.sides]
-            here = scoring_here(lane, mine, span)
-            there = None if ended is None else Rejoin(lane_folders(request, lane), lane, span, ended).scored
+        for group in groups:
+            mine = [keepers[side.setting.name] for side in group.sides]
+            here = scoring_here(group, mine, span)
+            there = (
+                None if ended is None else Rejoin(group_folders(request, group), group, span, ended).scored
+            )
             work.append((there or here, mine))
         return run(feed, work, verdicts, progress), verdicts
 
 
-def _divided(request: Request) -> bool:
+def _divided(request: BacktestRequest) -> bool:
     return request.processes > 1 or request.engine != "local"
 
 
-def _keeper(request: Request, side: Side) -> Keeper:
+def _keeper(request: BacktestRequest, side: SettingScorer) -> Keeper:
     return Keeper(side, request.work / side.setting.name, request.with_features)
 
 
-def _check(request: Request) -> None:
+def _check(request: BacktestRequest) -> None:
     if request.engine not in ("local", "ray"):
         raise ConfigurationError(f"--engine {request.engine}: expected local or ray")
     if not 1 <= request.processes <= 1024:
         raise ConfigurationError(f"--processes {request.processes}: expected 1 to 1024")
 
 
-def _check_work(request: Request, lanes: Sequence[Lane]) -> None:
+def _check_work(request: BacktestRequest, groups: Sequence[SettingGroup]) -> None:
     """A working folder of another run is refused, and one with anything else in it: it is removed in the end."""
     mark = request.work / "request.json"
     if not mark.exists() and any(one.name != "lock" for one in request.work.iterdir()):
         raise ConfigurationError(f"--work {request.work}: the folder is not empty; name a new one")
     said = msgspec.json.encode([
-        [side.setting for lane in lanes for side in lane.sides], list(request.inputs), request.start, request.end,
+        [side.setting for group in groups for side in group.sides], list(request.inputs), request.start, request.end,
         request.warm_up, request.with_features,
     ])  # fmt: skip
     if mark.exists() and mark.read_bytes() != said:

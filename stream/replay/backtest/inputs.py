@@ -14,11 +14,11 @@ import polars as pl
 from features.core.batch import MicroBatch
 from features.core.errors import ConfigurationError
 from features.definitions.plan import Plan
-from features.offline.materialize import batches
+from features.offline.merge import batches
 from features.offline.recorded import reading, scan
-from stream.codecs.json import Decoder
+from stream.codecs.decoder import Decoder
 from stream.project import build
-from stream.replay.backtest.request import Request, micros
+from stream.replay.backtest.request import BacktestRequest, micros
 from stream.settings import config as configs
 from stream.settings.tables import Kafka
 
@@ -40,7 +40,7 @@ class Feed:
 
 
 @contextmanager
-def opened(request: Request, plan: Plan) -> Iterator[Feed]:
+def opened(request: BacktestRequest, plan: Plan) -> Iterator[Feed]:
     """The inputs of a request. A topic's range is fixed by the first run under a working folder."""
     kafka = [text.removeprefix(KAFKA) for text in request.inputs if text.startswith(KAFKA)]
     files = [text for text in request.inputs if not text.startswith(KAFKA)]
@@ -87,7 +87,7 @@ def _numbered(feed: Iterator[MicroBatch]) -> Iterator[tuple[int, MicroBatch]]:
 
 
 @contextmanager
-def _topics(request: Request, kafka: list[str], plan: Plan) -> Iterator[Feed]:
+def _topics(request: BacktestRequest, kafka: list[str], plan: Plan) -> Iterator[Feed]:
     from stream.kafka.readers.range_reader import RangeReader
 
     config = configs.load(request.config)

@@ -19,14 +19,14 @@ from stream.replay.backtest.interrupts import interrupts
 from stream.replay.backtest.parts import KnownScores, PartWriter
 from stream.replay.backtest.recorded import decision_frame, label_frame
 from stream.replay.backtest.report.verdicts import Verdicts
-from stream.replay.backtest.request import Lane, Side, Span
-from stream.replay.backtest.scoring import LaneScorer, Scored
+from stream.replay.backtest.request import Span
+from stream.replay.backtest.scoring import GroupScorer, Scored, SettingGroup, SettingScorer
 
 Progress = Callable[[int, int], None]
 
 
 class Scoring(Protocol):
-    """Scores of a lane's batches, computed here or put together from shares."""
+    """Scores of a group's batches, computed here or put together from shares."""
 
     def __call__(self, batch: MicroBatch, start: int) -> Iterable[Scored] | None:
         """The reported events of the next batch, which begins with event `start`; None: there are no more."""
@@ -45,7 +45,7 @@ class Ran:
 class Keeper:
     """Decisions of one setting, a folder a scored source."""
 
-    def __init__(self, side: Side, folder: Path, with_features: bool) -> None:
+    def __init__(self, side: SettingScorer, folder: Path, with_features: bool) -> None:
         self._side = side
         self._with_features = with_features
         self._folder = folder
@@ -86,19 +86,19 @@ class Keeper:
             writer.close()
 
 
-def scoring_here(lane: Lane, keepers: Sequence[Keeper], span: Span) -> Scoring:
+def scoring_here(group: SettingGroup, keepers: Sequence[Keeper], span: Span) -> Scoring:
     """Features and models in this process; scores that the keepers have are not computed again."""
 
     def known(source: str, rows: int) -> list[Floats] | None:
         found = [keeper.known(source, rows) for keeper in keepers]
         return [one for one in found if one is not None] if all(one is not None for one in found) else None
 
-    return LaneScorer(lane, span, known).score
+    return GroupScorer(group, span, known).score
 
 
 def run(
     feed: Feed,
-    lanes: Sequence[tuple[Scoring, Sequence[Keeper]]],
+    groups: Sequence[tuple[Scoring, Sequence[Keeper]]],
     verdicts: Verdicts,
     progress: Progress | None = None,
 ) -> Ran:
@@ -106,11 +106,11 @@ def run(
     events, complete = 0, False
     with interrupts() as stopped, suppress(KeyboardInterrupt):
         for start, batch in feed.batches:
-            found = [scoring(batch, start) for scoring, _ in lanes]
+            found = [scoring(batch, start) for scoring, _ in groups]
             if stopped() or any(one is None for one in found):
                 break
             verdicts.add(label_frame(batch.source_batches))
-            for one, (_, keepers) in zip(found, lanes, strict=True):
+            for one, (_, keepers) in zip(found, groups, strict=True):
                 for scored in one or ():
                     for keeper, score in zip(keepers, scored.scores, strict=True):
                         keeper.decide(scored, score)
@@ -119,7 +119,7 @@ def run(
                 progress(events, feed.total)
         else:
             complete = True
-    for _, keepers in lanes:
+    for _, keepers in groups:
         for keeper in keepers:
             keeper.close()
     return Ran(events, complete, feed.rejected())

@@ -12,30 +12,34 @@ from features.core.errors import ConfigurationError
 from features.core.times import option_us
 from features.profiles.joins import ProfileTable
 from stream.codecs import dead_letters as dlq
-from stream.codecs.messages import PartitionId as Place
-from stream.codecs.messages import RawMessage
+from stream.codecs.messages import PartitionId, RawMessage, partition_text, record_text
 from stream.kafka.readers.offsets import committed
 from stream.kafka.readers.topic_reader import TopicReader
 from stream.project import build
 from stream.replay.certify import units
-from stream.replay.certify.certificate import VERSION, Certificate, Difference, Range
-from stream.replay.certify.comparing import name_of
 from stream.replay.certify.inputs import Inputs
 from stream.replay.certify.library import Library
 from stream.replay.certify.published import Published
-from stream.replay.certify.replay import Findings, Material, Replay
-from stream.replay.certify.units import Journal, Unit
+from stream.replay.certify.replay import Replay, ReplayInputs
+from stream.replay.certify.report.causes import Cause, Explanation
+from stream.replay.certify.report.certificate import VERSION, Certificate, Difference, Range
+from stream.replay.certify.report.findings import Findings
+from stream.replay.certify.units import JournalContents, JournaledBatch
 from stream.settings import config as configs
 from stream.settings.config import Config
 
 Progress = Callable[[int, int], None]
 _MARGIN_MS = 60_000
-_NO_BEGINNING = "retention gone: the journal does not reach back to where this session began"
-_NO_HEAD = "lost record: the journal lacks the first unit of work of this session"
+_NO_BEGINNING = Explanation(
+    Cause.RETENTION_GONE, "the journal does not reach back to where this session began"
+)
+_NO_HEAD = Explanation(Cause.LOST_RECORD, "the journal lacks the first unit of work of this session")
+_NO_LETTER = Explanation(Cause.LOST_RECORD, "never published, or deleted")
+_DECODES = Explanation(Cause.ALTERED, "this event does decode")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class CertifyRequest:
     """What to certify. Times of scoring, ISO 8601, UTC where they name no zone; `policies` are older policy files."""
 
     config: Path
@@ -44,7 +48,7 @@ class Request:
     policies: Sequence[Path] = ()
 
 
-def certify(request: Request, progress: Progress | None = None) -> Certificate:
+def certify(request: CertifyRequest, progress: Progress | None = None) -> Certificate:
     """Replay and compare. Blocks until done; reads only, and joins no consumer group."""
     config = configs.load(request.config)
     if not config.topics.journal:
@@ -57,7 +61,7 @@ def certify(request: Request, progress: Progress | None = None) -> Certificate:
 
 
 class _Certifier:
-    def __init__(self, config: Config, request: Request, opened: ExitStack) -> None:
+    def __init__(self, config: Config, request: CertifyRequest, opened: ExitStack) -> None:
         self._config = config
         self._request = request
         self._start = _micros("--from", request.start)
@@ -73,15 +77,17 @@ class _Certifier:
 
     def run(self, progress: Progress) -> Certificate:
         """Everything, start to end."""
+        library = Library(self._config, self._plan, self._request.policies)
+        library.check_policies(unit.entry.policy for unit in self._chosen)
         since = min((unit.scored for unit in self._chosen), default=0) // 1000 - _MARGIN_MS
         topics = self._config.topics
         decisions = self._published("decision", topics.decisions, since) if topics.decisions else None
         alerts = self._published("alert", topics.alerts, since)
         reader = self._open(self._decoders)
-        material = Material(
+        inputs = ReplayInputs(
             plan=self._plan,
             shards=self._config.worker.shards,
-            library=Library(self._config, self._plan, self._request.policies),
+            library=library,
             profiles=self._profiles(),
             inputs=Inputs(reader, self._decoders, self._journal.origins),
             journal=self._journal,
@@ -91,23 +97,22 @@ class _Certifier:
             alerts=alerts,
             in_range=self._in_range,
         )
-        replay = Replay(material, self._findings)
-        replay.run(lambda: progress(material.inputs.done, reader.total))
-        self._settle_letters(replay.letters, since, reader.lows)
-        outputs = [one for one in (decisions, alerts) if one is not None]
-        for one in outputs:
-            one.finish()
+        replay = Replay(inputs, self._findings)
+        replay.run(lambda: progress(inputs.inputs.done, reader.total))
+        self._compare_letters(replay.letters, since, reader.lows)
+        outputs = [published for published in (decisions, alerts) if published is not None]
+        for published in outputs:
+            published.finish()
         return self._certificate(outputs)
 
-    def _read_journal(self) -> Journal:
+    def _read_journal(self) -> JournalContents:
         topics = {name: source.topic for name, source in self._plan.sources.items()}
-        found = units.read(_all(self._open([self._config.topics.journal])), topics, self._end)
-        for cause, some in ((_NO_BEGINNING, found.orphans), (_NO_HEAD, found.headless)):
-            for unit in filter(self._in_range, some):
-                self._findings.report(
-                    Difference(what="unreplayable", record="journal", place=unit.at, cause=cause)
-                )
-        return found
+        journal = units.read(_all(self._open([self._config.topics.journal])), topics, self._end)
+        for reason, lost in ((_NO_BEGINNING, journal.orphans), (_NO_HEAD, journal.headless)):
+            for unit in filter(self._in_range, lost):
+                difference = Difference(what="unreplayable", record="journal", place=unit.at)
+                self._findings.report(difference, reason)
+        return journal
 
     def _open(self, topics: Iterable[str], since_ms: int | None = None) -> TopicReader:
         reader = TopicReader(self._config.kafka, topics, since_ms)
@@ -115,7 +120,7 @@ class _Certifier:
         return reader
 
     def _published(self, kind: str, topic: str, since_ms: int) -> Published:
-        return Published(kind, self._open([topic], since_ms), self._spans, self._findings.report)
+        return Published(kind, self._open([topic], since_ms), self._spans, self._findings)
 
     def _profiles(self) -> ProfileTable | None:
         if not any(reader.profiles for reader in self._plan.readers.values()):
@@ -124,38 +129,39 @@ class _Certifier:
         self._opened.callback(store.close)
         return build.make_profiles(self._plan, store)
 
-    def _in_range(self, unit: Unit) -> bool:
+    def _in_range(self, unit: JournaledBatch) -> bool:
         return (self._start is None or unit.scored >= self._start) and (
             self._end is None or unit.scored < self._end
         )
 
-    def _settle_letters(
-        self, expected: set[tuple[Place, int]], since_ms: int, lows: Mapping[Place, int]
+    def _compare_letters(
+        self, expected: set[tuple[PartitionId, int]], since_ms: int, lows: Mapping[PartitionId, int]
     ) -> None:
         """Every event that does not decode must be among the dead letters, and no other."""
-        found: set[tuple[Place, int]] = set()
+        published: set[tuple[PartitionId, int]] = set()
         for message in _all(self._open([self._config.topics.dead_letters], since_ms)):
             letter = dlq.from_record(message.key, message.value, message.headers)
             if letter is None:
                 continue
-            place = (letter.topic, letter.partition)
-            first, end = self._spans.get(place, (0, 0))
-            if max(first, lows.get(place, 0)) <= letter.offset < end:
-                found.add((place, letter.offset))
-        for what, places in (("missing", expected - found), ("unknown", found - expected)):
-            for place, offset in sorted(places):
-                cause = (
-                    "lost record: never published, or deleted"
-                    if what == "missing"
-                    else "altered: this event does decode"
-                )
-                self._findings.report(
-                    Difference(what=what, record="dead letter", place=name_of(place, offset), cause=cause)
-                )
+            partition = (letter.topic, letter.partition)
+            first, end = self._spans.get(partition, (0, 0))
+            if max(first, lows.get(partition, 0)) <= letter.offset < end:
+                published.add((partition, letter.offset))
+        for what, reason, records in (
+            ("missing", _NO_LETTER, expected - published),
+            ("unknown", _DECODES, published - expected),
+        ):
+            for partition, offset in sorted(records):
+                place = record_text(*partition, offset)
+                self._findings.report(Difference(what=what, record="dead letter", place=place), reason)
+
+    def _range(self) -> Range:
+        places = {partition_text(*partition): span for partition, span in sorted(self._spans.items())}
+        return Range(start=_text(self._start), end=_text(self._end), places=places)
 
     def _certificate(self, outputs: Sequence[Published]) -> Certificate:
-        found, counts = self._findings, self._findings.counts
-        by_kind = {one.kind: one for one in outputs}
+        findings, counts = self._findings, self._findings.counts
+        by_kind = {published.kind: published for published in outputs}
         counts.alerts_compared = by_kind["alert"].compared
         if "decision" in by_kind:
             counts.decisions_compared = by_kind["decision"].compared
@@ -164,25 +170,21 @@ class _Certifier:
         return Certificate(
             version=VERSION,
             made=datetime.now(UTC).isoformat(timespec="seconds"),
-            verdict="differs" if found.different else "agrees",
+            verdict="differs" if findings.different else "agrees",
             project=self._config.project.name,
             group=self._config.kafka.group_id,
             software=tuple(sorted({entry.software for entry in entries})),
             compared=tuple(by_kind),
-            range=Range(
-                start=_text(self._start),
-                end=_text(self._end),
-                places={f"{topic}[{number}]": span for (topic, number), span in sorted(self._spans.items())},
-            ),
+            range=self._range(),
             counts=counts,
-            hashes={kind: one.digest for kind, one in by_kind.items()},
+            hashes={kind: published.digest for kind, published in by_kind.items()},
             plan=self._plan.fingerprint,
             policies=tuple(sorted({entry.policy for entry in entries})),
             models=tuple(sorted(models, key=lambda model: (model.name, model.version, model.sha256))),
             workers=tuple(sorted({entry.worker for entry in entries})),
-            different=found.different,
-            causes=dict(found.causes.most_common()),
-            differences=tuple(found.shown),
+            different=findings.different,
+            causes=dict(findings.causes.most_common()),
+            differences=tuple(findings.shown),
         )
 
 
@@ -192,33 +194,35 @@ def _all(reader: TopicReader) -> Iterator[RawMessage]:
 
 
 def _spans(
-    journal: Journal, chosen: Sequence[Unit], upto: Mapping[Place, int]
-) -> dict[Place, tuple[int, int]]:
+    journal: JournalContents, chosen: Sequence[JournaledBatch], upto: Mapping[PartitionId, int]
+) -> dict[PartitionId, tuple[int, int]]:
     """Offsets [first, end) of each partition that the units of the range account for."""
-    mine = set(map(id, chosen))
-    before: dict[Place, int] = {}
-    for unit in (*journal.orphans, *(one for one in journal.all() if id(one) not in mine)):
-        for place, (_, end) in unit.spans.items():
-            before[place] = max(before.get(place, 0), end)
-    spans: dict[Place, tuple[int, int]] = {}
+    in_range = set(map(id, chosen))
+    before: dict[PartitionId, int] = {}
+    for unit in (*journal.orphans, *(unit for unit in journal.all() if id(unit) not in in_range)):
+        for partition, (_, end) in unit.spans.items():
+            before[partition] = max(before.get(partition, 0), end)
+    spans: dict[PartitionId, tuple[int, int]] = {}
     for unit in chosen:
-        told = {place: (first, first) for place, first in unit.holdings.items()}
-        for place, (first, end) in (*told.items(), *unit.spans.items()):
-            known = spans.get(place, (first, end))
-            spans[place] = (min(known[0], first), max(known[1], end))
-    out = {}
-    for place, (first, end) in spans.items():
-        out[place] = (before.get(place, first), max(end, upto.get(place, 0)))
-    return out
-
-
-def _gone(reader: TopicReader, journal: Journal) -> dict[Place, str]:
-    """Partitions whose log no longer holds all that state was made of."""
+        held = {partition: (first, first) for partition, first in unit.holdings.items()}
+        for partition, (first, end) in (*held.items(), *unit.spans.items()):
+            known = spans.get(partition, (first, end))
+            spans[partition] = (min(known[0], first), max(known[1], end))
     return {
-        place: f"retention gone: {place[0]}[{place[1]}] begins at {low}, its state at {journal.origins[place]}"
-        for place, low in reader.lows.items()
-        if low > journal.origins.get(place, low)
+        partition: (before.get(partition, first), max(end, upto.get(partition, 0)))
+        for partition, (first, end) in spans.items()
     }
+
+
+def _gone(reader: TopicReader, journal: JournalContents) -> dict[PartitionId, Explanation]:
+    """Partitions whose log no longer holds all that their state was computed from."""
+    gone: dict[PartitionId, Explanation] = {}
+    for partition, low in reader.lows.items():
+        origin = journal.origins.get(partition, low)
+        if low > origin:
+            detail = f"{partition_text(*partition)} begins at {low}, its state at {origin}"
+            gone[partition] = Explanation(Cause.RETENTION_GONE, detail)
+    return gone
 
 
 def _micros(option: str, text: str | None) -> int | None:

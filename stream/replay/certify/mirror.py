@@ -13,13 +13,16 @@ from features.engine.prepared import EntityKeys, Prepared
 from features.profiles.joins import ProfileTable
 from models.decision.decisions import Decisions
 from models.decision.memory.memory import PastAlert
+from stream.codecs.messages import PartitionId, partition_text
 from stream.kafka.batches.journal import JournalEntry
 from stream.replay.certify.library import Library
+from stream.replay.certify.report.causes import Cause, Explanation
 from stream.replay.certify.slices import Slice, Slices
-from stream.replay.certify.units import Unit
 from stream.scoring.scorer import Scorer
 
-_BUDGET = "policy memory: the alert budget may have counted a unit of work that was aborted"
+_BUDGET = Explanation(
+    Cause.POLICY_MEMORY, "the alert budget may have counted a unit of work that was aborted"
+)
 
 
 class Mirror:
@@ -34,22 +37,21 @@ class Mirror:
         self._engine = FeatureEngine(plan, shards=shards)
         self._profiles = profiles
         self._topics = {name: source.topic for name, source in plan.sources.items()}
-        self._owned: set[tuple[str, int]] = set()
+        self._owned: set[PartitionId] = set()
         self._process = 0
         self._scorer: Scorer | None = None
         self._policy = ""
-        self._wrong_policy = ""
-        self._inexact = ""
-        self.causes: tuple[list[str], list[str]] = ([], [])
+        self._wrong_policy: Explanation | None = None
+        self._inexact: Explanation | None = None
+        self.causes: tuple[list[Explanation], list[Explanation]] = ([], [])
 
     @property
     def remembers(self) -> bool:
         """Whether decisions depend on earlier ones."""
         return self._scorer is not None and self._scorer.policy.remembers
 
-    def begin(self, unit: Unit, alerts: Callable[[], Sequence[PastAlert]]) -> None:
+    def begin(self, entry: JournalEntry, alerts: Callable[[], Sequence[PastAlert]]) -> None:
         """A session begins: nothing is in the cache; `alerts` are what the group has published so far."""
-        entry = unit.entry
         self._engine.drop_all()
         self._owned = {(held.topic, held.partition) for held in entry.holdings}
         if self._scorer is None or entry.process != self._process:
@@ -57,7 +59,7 @@ class Mirror:
             policy, self._wrong_policy = self._library.policy(entry.policy)
             self._scorer = Scorer(self._engine, policy, {}, self._profiles)
             self._process = entry.process
-            self._inexact = ""
+            self._inexact = None
         elif any(_has_budget(self._scorer, source) for source in self._plan.readers):
             self._inexact = _BUDGET
         if self._scorer.policy.remembers:
@@ -94,10 +96,11 @@ class Mirror:
         scorer = self._scorer
         if scorer is None:
             raise ValueError(f"{entry.worker}: no session has begun")
-        known: list[str] = []
+        known: list[Explanation] = []
         self.causes = (known, [self._inexact] if self._inexact else [])
         if entry.plan != self._plan.fingerprint:
-            known.append(f"definitions changed: plan {entry.plan} scored, it is {self._plan.fingerprint}")
+            detail = f"plan {entry.plan} scored, it is {self._plan.fingerprint}"
+            known.append(Explanation(Cause.DEFINITIONS_CHANGED, detail))
         if entry.policy != self._policy:
             before, self._policy = scorer.policy, entry.policy
             policy, self._wrong_policy = self._library.policy(entry.policy)
@@ -121,9 +124,8 @@ class Mirror:
         for entity, key, source, number, stamp in entry.foreign:
             row = self._slices.at((entity, key, source, number), stamp)
             if row is None:
-                self.causes[1].append(
-                    f"other owner's state: {source}[{number}] at {stamp} cannot be made again"
-                )
+                detail = f"{partition_text(source, number)} at {stamp} cannot be made again"
+                self.causes[1].append(Explanation(Cause.OTHER_OWNER, detail))
                 continue
             foreign.setdefault(entity, {}).setdefault(key, []).append((source, number, row))
         found = self._engine.entity_keys(prepared)

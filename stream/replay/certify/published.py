@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
 
 from stream.codecs.alerts import Record
 from stream.codecs.contracts import EventPlace
-from stream.codecs.messages import PartitionId as Place
-from stream.codecs.messages import RawMessage
+from stream.codecs.messages import PartitionId, RawMessage, record_text
 from stream.kafka.readers.topic_reader import TopicReader
-from stream.replay.certify.certificate import Difference
-from stream.replay.certify.comparing import cause_of, differing, name_of
+from stream.replay.certify.report.causes import Cause, Explanation, reason_of
+from stream.replay.certify.report.certificate import Difference
+from stream.replay.certify.report.comparing import differing
+from stream.replay.certify.report.findings import Findings
 
 _MOST_AHEAD = 50_000
 _WHOLE = 1 << 256
+_NOT_PUBLISHED = Explanation(Cause.LOST_RECORD, "never published, or deleted by retention")
+_NO_UNIT = Explanation(Cause.ALTERED, "no unit of work published it")
+_UNREADABLE = Explanation(Cause.ALTERED, "no decision can be read from it")
+_AGAIN = Explanation(Cause.REPEATED, "it was published before")
 
 
 class _Named(msgspec.Struct):
@@ -33,7 +38,7 @@ class Expected:
 
     record: Record
     event_id: str
-    causes: list[str]
+    reasons: Sequence[Explanation]
 
 
 class Published:
@@ -43,19 +48,18 @@ class Published:
         self,
         kind: str,
         reader: TopicReader,
-        spans: Mapping[Place, tuple[int, int]],
-        report: Callable[[Difference], None],
+        spans: Mapping[PartitionId, tuple[int, int]],
+        findings: Findings,
     ) -> None:
         self.kind = kind
-        self.agreed = 0
         self.compared = 0
         self._reader = reader
         self._spans = spans
-        self._report = report
-        self._seen = {place: bytearray(max(0, end - first)) for place, (first, end) in spans.items()}
-        self._waiting: dict[tuple[Place, int], Expected] = {}
-        self._ahead: dict[tuple[Place, int], RawMessage] = {}
-        self._excuses: dict[tuple[Place, int], str] = {}
+        self._findings = findings
+        self._seen = {partition: bytearray(max(0, end - first)) for partition, (first, end) in spans.items()}
+        self._waiting: dict[tuple[PartitionId, int], Expected] = {}
+        self._ahead: dict[tuple[PartitionId, int], RawMessage] = {}
+        self._unexpected: dict[tuple[PartitionId, int], Explanation | None] = {}
         self._decoder = msgspec.json.Decoder(_Named)
         self._sum = 0
 
@@ -64,17 +68,20 @@ class Published:
         """See Certificate.hashes."""
         return f"{self._sum:064x}"
 
-    def expect(self, place: Place, offset: int, expected: Expected) -> None:
-        """The replay published this of the event at `offset`."""
-        found = self._ahead.pop((place, offset), None)
-        if found is None:
-            self._waiting[place, offset] = expected
+    def expect(self, partition: PartitionId, offset: int, expected: Expected) -> None:
+        """Compare with what the replay published of the event at `offset`, now or once it has been read."""
+        message = self._ahead.pop((partition, offset), None)
+        if message is None:
+            self._waiting[partition, offset] = expected
         else:
-            self._compare(place, offset, expected, found)
+            self._compare(partition, offset, expected, message)
 
-    def excuse(self, place: Place, offset: int, cause: str) -> None:
-        """The replay published nothing of this event, and may be wrong for a known reason; "" if that was reported."""
-        self._excuses[place, offset] = cause
+    def expect_nothing(self, partition: PartitionId, offset: int, reason: Explanation | None) -> None:
+        """The replay published nothing of this event, and may be wrong for this reason.
+
+        Without a reason a record of the event is not reported: the event itself was.
+        """
+        self._unexpected[partition, offset] = reason
 
     def catch_up(self) -> None:
         """Read on while something is waited for, but not too far ahead."""
@@ -86,19 +93,13 @@ class Published:
         """Read all that is left; what is missing or nobody expects is reported."""
         while not self._reader.done:
             self._read()
-        for (place, offset), expected in self._waiting.items():
-            self._report(
-                Difference(
-                    what="missing", record=self.kind, place=name_of(place, offset),
-                    event=_hashed(expected.event_id),
-                    cause=_first(expected.causes, "lost record: never published, or deleted by retention"),
-                )
-            )  # fmt: skip
-        for (place, offset), message in self._ahead.items():
-            cause = self._excuses.get((place, offset), "altered: no unit of work published it")
-            if cause:
-                at, named = _at(message), name_of(place, offset)
-                self._report(Difference(what="unknown", record=self.kind, place=named, at=at, cause=cause))
+        for (partition, offset), expected in self._waiting.items():
+            difference = self._difference("missing", partition, offset, expected)
+            self._findings.report(difference, next(iter(expected.reasons), _NOT_PUBLISHED))
+        for (partition, offset), message in self._ahead.items():
+            reason = self._unexpected.get((partition, offset), _NO_UNIT)
+            if reason is not None:
+                self._findings.report(self._difference("unknown", partition, offset, at=_at(message)), reason)
 
     def _read(self) -> bool:
         messages = self._reader.poll()
@@ -110,60 +111,43 @@ class Published:
         try:
             named = self._decoder.decode(message.value or b"")
         except msgspec.MsgspecError:
-            self._report(
-                Difference(
-                    what="unknown",
-                    record=self.kind,
-                    place="",
-                    at=_at(message),
-                    cause="altered: no decision can be read from it",
-                )
-            )
+            unreadable = Difference(what="unknown", record=self.kind, place="", at=_at(message))
+            self._findings.report(unreadable, _UNREADABLE)
             return
-        place, offset = (named.source.topic, named.source.partition), named.source.offset
-        first, end = self._spans.get(place, (0, 0))
+        partition, offset = (named.source.topic, named.source.partition), named.source.offset
+        first, end = self._spans.get(partition, (0, 0))
         if named.mode != "live" or not first <= offset < end:
             return
-        if self._seen[place][offset - first]:
-            self._report(
-                Difference(
-                    what="duplicated", record=self.kind, place=name_of(place, offset), at=_at(message),
-                    cause="repeated: it was published before",
-                )
-            )  # fmt: skip
+        if self._seen[partition][offset - first]:
+            self._findings.report(self._difference("duplicated", partition, offset, at=_at(message)), _AGAIN)
             return
-        self._seen[place][offset - first] = 1
-        expected = self._waiting.pop((place, offset), None)
+        self._seen[partition][offset - first] = 1
+        expected = self._waiting.pop((partition, offset), None)
         if expected is None:
-            self._ahead[place, offset] = message
+            self._ahead[partition, offset] = message
         else:
-            self._compare(place, offset, expected, message)
+            self._compare(partition, offset, expected, message)
 
-    def _compare(self, place: Place, offset: int, expected: Expected, found: RawMessage) -> None:
+    def _compare(self, partition: PartitionId, offset: int, expected: Expected, message: RawMessage) -> None:
         self.compared += 1
         record = expected.record
-        same = record.value == found.value and record.key == found.key
-        fields = {} if same else differing(found, record)
+        same = record.value == message.value and record.key == message.key
+        fields = {} if same else differing(message, record)
         if not fields:
-            self.agreed += 1
-            digest = hashlib.sha256((found.key or b"") + b"\0" + (found.value or b"")).digest()
+            digest = hashlib.sha256((message.key or b"") + b"\0" + (message.value or b"")).digest()
             self._sum = (self._sum + int.from_bytes(digest, "big")) % _WHOLE
             return
-        self._report(
-            Difference(
-                what="altered", record=self.kind, place=name_of(place, offset), at=_at(found),
-                event=_hashed(expected.event_id), cause=cause_of(expected.causes, fields), fields=fields,
-            )
-        )  # fmt: skip
+        difference = self._difference("altered", partition, offset, expected, at=_at(message))
+        difference = msgspec.structs.replace(difference, fields=fields)
+        self._findings.report(difference, reason_of(expected.reasons, fields))
 
-
-def _first(causes: list[str], otherwise: str) -> str:
-    return causes[0] if causes else otherwise
+    def _difference(
+        self, what: str, partition: PartitionId, offset: int, expected: Expected | None = None, at: str = ""
+    ) -> Difference:
+        event = "" if expected is None else hashlib.sha256(expected.event_id.encode()).hexdigest()[:16]
+        place = record_text(*partition, offset)
+        return Difference(what=what, record=self.kind, place=place, at=at, event=event)
 
 
 def _at(message: RawMessage) -> str:
-    return name_of((message.topic, message.partition), message.offset)
-
-
-def _hashed(event_id: str) -> str:
-    return hashlib.sha256(event_id.encode()).hexdigest()[:16]
+    return record_text(message.topic, message.partition, message.offset)

@@ -16,10 +16,11 @@ from features.definitions.plan import Plan
 from features.engine.engine import FeatureEngine
 from features.engine.prepared import DirtyRun, EntityKeys
 from features.kernel.row_format import stamp_of
-from stream.replay.certify.units import SliceName
 
 Slice = tuple[str, int, bytes]
 """Source, partition, row."""
+SliceName = tuple[str, str, str, int]
+"""Entity, key, source, partition."""
 
 
 class Slices:

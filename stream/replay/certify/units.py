@@ -11,17 +11,14 @@ from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from stream.codecs.messages import PartitionId as Place
-from stream.codecs.messages import RawMessage
+from stream.codecs.messages import PartitionId, RawMessage, record_text
 from stream.kafka.batches import journal
 from stream.kafka.batches.journal import JournalEntry
-
-SliceName = tuple[str, str, str, int]
-"""Entity, key, source, partition."""
+from stream.replay.certify.slices import SliceName
 
 
 @dataclass(slots=True)
-class Unit:
+class JournaledBatch:
     """One entry of the journal; the entry itself is decoded anew when it is needed, for it may be large.
 
     `spans` are the first offset and the end of its events in each partition, `needs` how far other partitions must
@@ -34,9 +31,9 @@ class Unit:
     session: tuple[int, int]
     scored: int
     recovered: int
-    spans: dict[Place, tuple[int, int]]
-    needs: dict[Place, int]
-    holdings: dict[Place, int]
+    spans: dict[PartitionId, tuple[int, int]]
+    needs: dict[PartitionId, int]
+    holdings: dict[PartitionId, int]
     opens: bool = False
 
     @property
@@ -46,7 +43,7 @@ class Unit:
 
 
 @dataclass
-class Journal:
+class JournalContents:
     """The units by worker, and what replay must know before it begins.
 
     `wanted` counts, for each slice, who will ask for it at which stamp. `origins` say where the group began in each
@@ -54,20 +51,22 @@ class Journal:
     unit is not there although earlier ones of the worker are: neither can be replayed.
     """
 
-    units: dict[str, deque[Unit]] = field(default_factory=dict)
+    units: dict[str, deque[JournaledBatch]] = field(default_factory=dict)
     wanted: dict[SliceName, Counter[int]] = field(default_factory=dict)
-    origins: dict[Place, int] = field(default_factory=dict)
-    orphans: list[Unit] = field(default_factory=list)
-    headless: list[Unit] = field(default_factory=list)
+    origins: dict[PartitionId, int] = field(default_factory=dict)
+    orphans: list[JournaledBatch] = field(default_factory=list)
+    headless: list[JournaledBatch] = field(default_factory=list)
 
-    def all(self) -> Iterable[Unit]:
+    def all(self) -> Iterable[JournaledBatch]:
         """Every unit that can be replayed."""
         return (unit for queue in self.units.values() for unit in queue)
 
 
-def read(messages: Iterable[RawMessage], topics: Mapping[str, str], until: int | None = None) -> Journal:
+def read(
+    messages: Iterable[RawMessage], topics: Mapping[str, str], until: int | None = None
+) -> JournalContents:
     """The journal's records, in the order of each partition; `topics` by source. Later than `until` is left out."""
-    out = Journal()
+    out = JournalContents()
     sessions: dict[str, tuple[int, int]] = {}
     for message in messages:
         entry = journal.decode(message.value or b"")
@@ -88,19 +87,19 @@ def read(messages: Iterable[RawMessage], topics: Mapping[str, str], until: int |
     return out
 
 
-def _unit(message: RawMessage, entry: JournalEntry, topics: Mapping[str, str]) -> Unit:
-    spans: dict[Place, tuple[int, int]] = {}
+def _unit(message: RawMessage, entry: JournalEntry, topics: Mapping[str, str]) -> JournaledBatch:
+    spans: dict[PartitionId, tuple[int, int]] = {}
     for number, first, count in zip(entry.runs[::3], entry.runs[1::3], entry.runs[2::3], strict=True):
-        topic, partition = entry.partitions[number]
-        begin, end = spans.get((topic, partition), (first, first))
-        spans[topic, partition] = (min(begin, first), max(end, first + count))
-    needs: dict[Place, int] = {}
-    for _, _, source, partition, stamp in entry.foreign:
-        place = (topics.get(source, source), partition)
-        needs[place] = max(needs.get(place, 0), stamp)
-    return Unit(
+        partition = entry.partitions[number]
+        begin, end = spans.get(partition, (first, first))
+        spans[partition] = (min(begin, first), max(end, first + count))
+    needs: dict[PartitionId, int] = {}
+    for _, _, source, number, stamp in entry.foreign:
+        partition = (topics.get(source, source), number)
+        needs[partition] = max(needs.get(partition, 0), stamp)
+    return JournaledBatch(
         value=message.value or b"",
-        at=f"{message.topic}[{message.partition}]@{message.offset}",
+        at=record_text(message.topic, message.partition, message.offset),
         worker=entry.worker,
         session=(entry.process, entry.session),
         scored=entry.scored,
@@ -114,21 +113,21 @@ def _unit(message: RawMessage, entry: JournalEntry, topics: Mapping[str, str]) -
 class Order:
     """Hands out one unit after the other."""
 
-    def __init__(self, told: Journal) -> None:
-        self._queues = {worker: deque(units) for worker, units in told.units.items()}
-        by_place: dict[Place, list[tuple[int, Unit]]] = {}
-        for unit in told.all():
-            for place, (first, _) in unit.spans.items():
-                by_place.setdefault(place, []).append((first, unit))
+    def __init__(self, contents: JournalContents) -> None:
+        self._queues = {worker: deque(units) for worker, units in contents.units.items()}
+        by_partition: dict[PartitionId, list[tuple[int, JournaledBatch]]] = {}
+        for unit in contents.all():
+            for partition, (first, _) in unit.spans.items():
+                by_partition.setdefault(partition, []).append((first, unit))
         self._turns = {
-            place: deque(sorted(units, key=lambda one: (one[0], one[1].scored)))
-            for place, units in by_place.items()
+            partition: deque(sorted(units, key=lambda turn: (turn[0], turn[1].scored)))
+            for partition, units in by_partition.items()
         }
-        self._held: dict[Place, str] = {}
+        self._held: dict[PartitionId, str] = {}
         self._open: dict[str, tuple[int, int]] = {}
         self.forced = 0
 
-    def next(self) -> tuple[Unit, bool] | None:
+    def next(self) -> tuple[JournaledBatch, bool] | None:
         """The next unit, and whether its session begins now: then the same unit comes once more, to be scored.
 
         An order that the journal makes impossible is broken where its clock says so, and counted in `forced`.
@@ -146,46 +145,50 @@ class Order:
         self._pass(chosen)
         return chosen, False
 
-    def hold(self, unit: Unit) -> None:
+    def hold(self, unit: JournaledBatch) -> None:
         """The session that begins with a unit holds its partitions from now on."""
         self._held.update(dict.fromkeys(unit.holdings, unit.worker))
 
-    def clear_until(self, place: Place) -> int | None:
+    def clear_until(self, partition: PartitionId) -> int | None:
         """The first offset of a partition that a unit still to come scores; None when none does."""
-        turns = self._turns.get(place)
+        turns = self._turns.get(partition)
         return turns[0][0] if turns else None
 
-    def holder(self, place: Place) -> str | None:
+    def holder(self, partition: PartitionId) -> str | None:
         """The worker whose session holds a partition now."""
-        return self._held.get(place)
+        return self._held.get(partition)
 
-    def _time(self, unit: Unit) -> int:
+    def _time(self, unit: JournaledBatch) -> int:
         return unit.recovered if self._begins(unit) else unit.scored
 
-    def _begins(self, unit: Unit) -> bool:
+    def _begins(self, unit: JournaledBatch) -> bool:
         return unit.opens and self._open.get(unit.worker) != unit.session
 
-    def _ready(self, unit: Unit) -> bool:
+    def _ready(self, unit: JournaledBatch) -> bool:
         if self._begins(unit):
             return all(
-                self._held.get(place) in (None, unit.worker) and self._came_to(place, committed)
-                for place, committed in unit.holdings.items()
+                self._held.get(partition) in (None, unit.worker) and self._came_to(partition, committed)
+                for partition, committed in unit.holdings.items()
             )
-        mine = all(self._turns[place][0][1] is unit for place in unit.spans)
-        return mine and all(self._came_to(place, stamp) for place, stamp in unit.needs.items())
+        first_everywhere = all(self._turns[partition][0][1] is unit for partition in unit.spans)
+        return first_everywhere and all(
+            self._came_to(partition, stamp) for partition, stamp in unit.needs.items()
+        )
 
-    def _came_to(self, place: Place, offset: int) -> bool:
-        first = self.clear_until(place)
+    def _came_to(self, partition: PartitionId, offset: int) -> bool:
+        first = self.clear_until(partition)
         return first is None or first >= offset
 
-    def _pass(self, unit: Unit) -> None:
+    def _pass(self, unit: JournaledBatch) -> None:
         queue = self._queues[unit.worker]
         queue.popleft()
-        for place in unit.spans:
-            turns = self._turns[place]
+        for partition in unit.spans:
+            turns = self._turns[partition]
             if turns[0][1] is unit:
                 turns.popleft()
             else:
-                self._turns[place] = deque(one for one in turns if one[1] is not unit)
+                self._turns[partition] = deque(turn for turn in turns if turn[1] is not unit)
         if not queue or queue[0].session != unit.session:
-            self._held = {place: worker for place, worker in self._held.items() if worker != unit.worker}
+            self._held = {
+                partition: worker for partition, worker in self._held.items() if worker != unit.worker
+            }

@@ -30,7 +30,7 @@ class Caller:
     scopes: tuple[Scope, ...]
 
 
-class Gate:
+class AccessControl:
     """Decides on each request; one for the whole service."""
 
     def __init__(
@@ -69,15 +69,15 @@ class Gate:
         if self._keys is not None and token.startswith("rsk_"):
             key = self._keys.verify(token, now=datetime.now(UTC))
             return Caller(key.id, key.scopes) if key else None
-        found = self._tokens.verify(token) if self._tokens is not None else None
-        return Caller(*found) if found else None
+        subject = self._tokens.verify(token) if self._tokens is not None else None
+        return Caller(*subject) if subject else None
 
 
 def needs(scope: Scope) -> Callable[[Request], Awaitable[Caller]]:
     """A FastAPI dependency that admits callers with `scope`."""
 
     async def admit(request: Request) -> Caller:
-        gate: Gate = request.app.state.gate
-        return gate.admit(request, scope)
+        access: AccessControl = request.app.state.access
+        return access.admit(request, scope)
 
     return admit

@@ -63,7 +63,7 @@ async def score(request: Request, source: Text) -> Response:
 async def features(request: Request, entity: Text, key: Text) -> Response:
     """What is known of one entity now. Parts of a composite key are joined with `|`."""
     own = service(request)
-    view = await own.lane.run(lambda: own.events.entity(entity, key))
+    view = await own.compute(lambda: own.entities.read(entity, key))
     answer = EntityFeatures(
         entity=entity,
         key=key,
@@ -78,10 +78,10 @@ async def features(request: Request, entity: Text, key: Text) -> Response:
 @router.get("/decisions/{event_id:path}", dependencies=[Depends(needs("read"))], responses=_DECISION)
 async def decision(request: Request, event_id: Text) -> Response:
     """What the stream decided of an event, and why; the last `api.decisions_kept` can be found."""
-    found = service(request).decisions
-    if found is None:
+    decisions = service(request).decisions
+    if decisions is None:
         raise Problem(404, "no-decisions", "this project writes no decisions: set topics.decisions")
-    record = found.find(event_id)
+    record = decisions.find(event_id)
     if record is None:
         raise Problem(404, "unknown-event", "no decision of that event is among the last ones")
     return Response(record, media_type="application/json")

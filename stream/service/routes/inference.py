@@ -13,8 +13,8 @@ from stream.service.problems import FieldError, Problem
 from stream.service.schemas import InferRequest, InferResponse
 from stream.service.scoring.row_scorer import SHORT_ROWS
 from stream.service.scoring.rows import matrix_of
+from stream.service.scoring.served_models import ServedModels
 from stream.service.scoring.tensors import MATRIX, as_tensor, attach_binary, inputs_of, split_binary
-from stream.service.served import ServedModels
 from stream.service.service import Service, service
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])

@@ -12,7 +12,7 @@ from stream.service.schemas import ModelOut, schema
 from stream.service.scoring.bodies import PredictRequest, PredictResponse, UnreadableError, predict_request
 from stream.service.scoring.row_scorer import AskedRows
 from stream.service.scoring.rows import check_rows
-from stream.service.served import description, reference
+from stream.service.scoring.served_models import description, reference
 from stream.service.service import service
 
 router = APIRouter(tags=["Models"])

@@ -19,22 +19,24 @@ Answer = TypeVar("Answer")
 Result = TypeVar("Result")
 
 
-class Lane:
-    """Everything that computes goes through here, one piece at a time.
+class SerialExecutor:
+    """Runs everything that computes, one piece of work at a time, and `before` ahead of each piece.
 
     Long work, and work that waits for Redis, has a thread of its own, so that the event loop stays free to read
     requests. Short work is done at once in the event loop, if nothing else is under way: scoring a few rows
     takes less than the hop to another thread and back.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, before: Callable[[], None] = lambda: None) -> None:
+        self._before = before
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="scorer")
         self._busy = threading.Lock()
 
     async def run(self, work: Callable[[], Result], *, short: bool = False) -> Result:
-        """The result of `work`, which is never called while other work of the lane runs."""
+        """The result of `work`, which is never called while other work of the executor runs."""
         if short and self._busy.acquire(blocking=False):
             try:
+                self._before()
                 return work()
             finally:
                 self._busy.release()
@@ -46,20 +48,21 @@ class Lane:
 
     def _alone(self, work: Callable[[], Result]) -> Result:
         with self._busy:
+            self._before()
             return work()
 
 
 class Batcher(Generic[Item, Answer]):
     """Gathers items and hands them to `score`, which answers one result, or one error, an item.
 
-    `short` says of a batch whether scoring it is short work (see Lane). At most `most_waiting` items wait;
+    `short` says of a batch whether scoring it is short work (see SerialExecutor). At most `most_waiting` items wait;
     beyond that `submit` raises RetriableError at once rather than queue what would time out.
     """
 
     def __init__(
         self,
         score: Callable[[Sequence[Item]], Sequence[Answer | Exception]],
-        lane: Lane,
+        executor: SerialExecutor,
         *,
         max_batch: int,
         delay: float,
@@ -67,7 +70,7 @@ class Batcher(Generic[Item, Answer]):
         most_waiting: int = 10_000,
     ) -> None:
         self._score = score
-        self._lane = lane
+        self._executor = executor
         self._max_batch = max_batch
         self._delay = delay
         self._short = short
@@ -98,7 +101,7 @@ class Batcher(Generic[Item, Answer]):
     async def _answer(self, batch: list[tuple[Item, asyncio.Future[Answer]]]) -> None:
         items = [item for item, _ in batch]
         try:
-            answers: Sequence[Answer | Exception] = await self._lane.run(
+            answers: Sequence[Answer | Exception] = await self._executor.run(
                 lambda: self._score(items), short=self._short(items)
             )
         except Exception as error:  # every caller of the batch must hear of it, whatever it is

@@ -14,12 +14,15 @@ import numpy as np
 
 from features.core.batch import FeatureMatrix, Ints
 from features.core.errors import RetriableError
+from features.core.times import now_ms
 from features.engine.engine import FeatureEngine
 from features.engine.prepared import EntityKeys, Prepared
 from features.state.cold_reads import by_shard
 from features.store.base import Marks, Partition, Store
 
 _CHECK_EVERY_S = 1.0
+NOWHERE = -1
+"""Partition and offset of an event that is not in Kafka."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,7 @@ class StateReader:
         if not self._shared:
             return
         oldest = min((mark.time_ms for shard in self._store.marks() for mark in shard.values()), default=None)
-        if oldest is not None and oldest < _now_ms() - self._max_age_ms:
+        if oldest is not None and oldest < now_ms() - self._max_age_ms:
             raise RetriableError("the state is stale: no worker keeps it current, or one is recovering")
 
     def load(self, prepared: Prepared) -> list[ReadKeys]:
@@ -94,7 +97,7 @@ class StateReader:
         for answer, (asked, keys) in zip(self._store.read(reads) if reads else [], places, strict=True):
             for slices, number, place in zip(answer.slices, asked, keys, strict=True):
                 self._take(wanted[number], place, slices, answer.marks)
-        now_us = _now_ms() * 1000
+        now_us = now_ms() * 1000
         for one in wanted:
             self._engine.load(one.keys.entity, one.keys.indices, one.found, set(), now_us)
         return [ReadKeys(one.keys, one.oldest_ms) for one in wanted]
@@ -110,14 +113,10 @@ class StateReader:
 
     def flag(self, prepared: Prepared, matrix: FeatureMatrix, read: list[ReadKeys]) -> None:
         """Raise `stale:ENTITY` on events whose slices nobody has kept current for too long."""
-        limit = _now_ms() - self._max_age_ms
+        limit = now_ms() - self._max_age_ms
         key_index = prepared.sources[matrix.batch.source.name].key_index
         for one in read:
             stale = (one.oldest_ms >= 0) & (one.oldest_ms < limit)
             if one.keys.entity not in key_index or not stale.any():
                 continue
             matrix.flags[f"stale:{one.keys.entity}"] = one.keys.spread(stale, key_index[one.keys.entity])
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

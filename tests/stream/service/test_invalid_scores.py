@@ -11,7 +11,7 @@ from models.decision.policy import load_policy
 from stream.kafka.batches.progress import Progress
 from stream.scoring.scorer import Scorer
 from stream.service.scoring.row_scorer import AskedRows, RowScorer
-from stream.service.served import ServedModels
+from stream.service.scoring.served_models import ServedModels
 from stream.telemetry.metrics import Metrics
 from tests.models import small
 
@@ -34,7 +34,7 @@ def scorer(folder):
 def test_rows_over_http(tmp_path):
     scored, model = scorer(tmp_path)
     counted: list[Decisions] = []
-    rows = RowScorer(scored, ServedModels(scored.routes), lambda: None, counted.append)
+    rows = RowScorer(scored, ServedModels(scored.routes), counted.append)
     (answer,) = rows.score([AskedRows(model, [{"amount": 1.0, "n": 2.0, "ratio": 0.1}])])
     assert not isinstance(answer, Exception)
     (prediction,) = answer

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from stream.service.limits import BoundedRequests, RateLimiter
-from stream.service.scoring.batching import Batcher, Lane
+from stream.service.scoring.batching import Batcher, SerialExecutor
 
 
 def test_a_bucket_allows_a_burst_then_the_rate() -> None:
@@ -66,10 +66,10 @@ def test_requests_that_wait_are_scored_together_and_fail_alone() -> None:
         return [ValueError("odd") if item % 2 else item * 10 for item in items]
 
     async def run() -> list[Any]:
-        lane = Lane()
-        batcher: Batcher[int, int] = Batcher(score, lane, max_batch=100, delay=0.0)
+        executor = SerialExecutor()
+        batcher: Batcher[int, int] = Batcher(score, executor, max_batch=100, delay=0.0)
         answers = await asyncio.gather(*(batcher.submit(item) for item in range(50)), return_exceptions=True)
-        lane.close()
+        executor.close()
         return answers
 
     answers = asyncio.run(run())

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from stream.project import build
 from stream.service.client import AsyncClient, Client
 from stream.service.serving import make_app
 from stream.settings.config import load
@@ -39,3 +40,17 @@ def test_together_as_alone(tmp_path: Path, policy: str) -> None:
         alone = [client.score("payments", event) for event in EVENTS]
     assert events == [(one.decision, one.score, one.alert) for one in alone]
     assert sum(one.alert for one in alone) > 1
+
+
+def test_the_door_reads_json_whatever_the_topic_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A project whose topics are in another wire format is asked over HTTP in JSON all the same."""
+
+    def no_json_topics(*_: object) -> None:
+        raise AssertionError("the service asks for the decoders of topics")
+
+    config = load(make_project(tmp_path))
+    monkeypatch.setattr(build, "make_decoders", no_json_topics)
+    with serving(make_app(config, ApiSettings(), insecure=True)) as url, Client(url) as client:
+        assert client.score("payments", EVENT).event_id == EVENT["id"]

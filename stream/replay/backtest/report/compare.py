@@ -4,45 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 
-import msgspec
 import numpy as np
 import polars as pl
 
-from stream.replay.backtest.report.outcomes import Outcome, outcome_of
-from stream.replay.backtest.report.tally import Tally
-
-
-class Overlap(msgspec.Struct, frozen=True):
-    """Alerts by who raised them, with the bad ones among those whose outcome is known."""
-
-    both: int
-    only_a: int
-    only_b: int
-    bad_both: int
-    bad_only_a: int
-    bad_only_b: int
-    bad_neither: int
-    decisions_changed: int
-
-
-class Segment(msgspec.Struct, frozen=True):
-    """Figures of both settings in one segment."""
-
-    segment: str
-    a: Outcome
-    b: Outcome | None
-
-
-class SweepPoint(msgspec.Struct, frozen=True):
-    """What a threshold would give, by score alone (rules and suppression left out)."""
-
-    threshold: float
-    alerts_per_day: float
-    precision: float | None
-    recall: float | None
-    money_caught: float
-    money_stopped_wrongly: float
-    value: float
+from stream.replay.backtest.report.outcomes import outcome_of
+from stream.replay.backtest.report.results import Overlap, SegmentFigures, SweepPoint
+from stream.replay.backtest.report.tally import DecisionCounts
 
 
 class Overlaps:
@@ -69,13 +36,6 @@ class Overlaps:
         return Overlap(**self._counts)
 
 
-def overlap(a: pl.DataFrame, b: pl.DataFrame) -> Overlap:
-    """Compare alerts event by event. Both frames hold the same events in one order; ValueError otherwise."""
-    counted = Overlaps()
-    counted.add(a, b)
-    return counted.overlap()
-
-
 class Segments:
     """Figures by the values of a column: the most frequent ones, the rest under `(others)`."""
 
@@ -84,7 +44,7 @@ class Segments:
         self._column = column
         self._keep = ranked[:most]
         self._names = self._keep + (["(others)"] if len(ranked) > most else [])
-        self._tallies = {name: (Tally(), Tally()) for name in self._names}
+        self._tallies = {name: (DecisionCounts(), DecisionCounts()) for name in self._names}
 
     def add(self, side: int, frame: pl.DataFrame) -> None:
         """Decisions of the first (0) or second (1) setting."""
@@ -93,10 +53,10 @@ class Segments:
         for one in name.unique().to_list():
             self._tallies[one][side].add(frame.filter(name == one))
 
-    def segments(self, both: bool) -> list[Segment]:
+    def segments(self, both: bool) -> list[SegmentFigures]:
         """A line a value."""
         return [
-            Segment(
+            SegmentFigures(
                 name, outcome_of(self._tallies[name][0]), outcome_of(self._tallies[name][1]) if both else None
             )
             for name in self._names
@@ -108,25 +68,11 @@ def texts_of(frame: pl.DataFrame, column: str) -> pl.Series:
     return frame[column].cast(pl.String).fill_null("(none)")
 
 
-def segments(a: pl.DataFrame, b: pl.DataFrame | None, column: str, *, most: int = 20) -> list[Segment]:
-    """Figures by the values of a column, the most frequent first; the rest under `(others)`."""
-    found = Segments(column, Counter(texts_of(a, column).to_list()), most=most)
-    for side, frame in enumerate(frame for frame in (a, b) if frame is not None):
-        found.add(side, frame)
-    return found.segments(b is not None)
+def sweep(tally: DecisionCounts, *, points: int = 100, review_cost: float = 0.0) -> list[SweepPoint]:
+    """Threshold by threshold: alerts a day against value = money caught - review_cost * alerts.
 
-
-def sweep(frame: pl.DataFrame, *, points: int = 100, review_cost: float = 0.0) -> list[SweepPoint]:
-    """Threshold by threshold: alerts a day against value = money caught - review_cost * alerts."""
-    tally = Tally()
-    tally.add(frame)
-    return sweep_of(tally, points=points, review_cost=review_cost)
-
-
-def sweep_of(tally: Tally, *, points: int = 100, review_cost: float = 0.0) -> list[SweepPoint]:
-    """The same from what was counted: scores are not computed again.
-
-    Thresholds are quantiles of the scores, so that the curve is even in alerts.
+    Computed from the counts: nothing is scored again. Thresholds are quantiles of the scores, so that the curve is
+    even in alerts.
     """
     score, sums = tally.ranking.table()
     if not len(score):

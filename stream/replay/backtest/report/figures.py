@@ -1,4 +1,4 @@
-"""Everything a backtest report says, as data: what `--json` writes and the HTML page draws."""
+"""From decisions to the figures of a report, of which only some parts of the decisions are in memory at a time."""
 
 from __future__ import annotations
 
@@ -6,82 +6,17 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 
-import msgspec
 import numpy as np
 import polars as pl
 
-from stream.replay.backtest.report.compare import (
-    Overlap,
-    Overlaps,
-    Segment,
-    Segments,
-    SweepPoint,
-    sweep_of,
-    texts_of,
-)
-from stream.replay.backtest.report.outcomes import Outcome, outcome_of
-from stream.replay.backtest.report.tally import COLUMNS, Tally
+from stream.replay.backtest.report.compare import Overlaps, Segments, sweep, texts_of
+from stream.replay.backtest.report.outcomes import outcome_of
+from stream.replay.backtest.report.results import Day, ExampleEvent, Figures, SegmentFigures, SettingFigures
+from stream.replay.backtest.report.tally import COLUMNS, DecisionCounts
+from stream.replay.backtest.request import Setting
 
 Judged = Callable[[Sequence[str]], Iterator[pl.DataFrame]]
 EXAMPLE = ("event_id", "event_time", "score", "decision", "exposure", "label", "reasons")
-
-
-class Setting(msgspec.Struct, frozen=True):
-    """What was tried: the versions that make a result repeatable."""
-
-    name: str
-    models: dict[str, str]
-    policy: str
-    plan: str
-
-
-class Day(msgspec.Struct, frozen=True):
-    """One day of one setting."""
-
-    day: str
-    events: int
-    alerts: int
-    bad_alerts: int
-
-
-class Example(msgspec.Struct, frozen=True):
-    """One event worth a look, with what the setting said of it."""
-
-    event_id: str
-    event_time: str
-    score: float
-    decision: str
-    exposure: float | None
-    label: float | None
-    reasons: str
-
-
-class Side(msgspec.Struct, frozen=True):
-    """All figures of one setting."""
-
-    setting: Setting
-    outcome: Outcome
-    days: list[Day]
-    histogram: list[int]
-    histogram_bad: list[int]
-    sweep: list[SweepPoint]
-    best: list[Example]
-    missed: list[Example]
-    false_alarms: list[Example]
-
-
-class Figures(msgspec.Struct, frozen=True):
-    """A whole report. `complete` is false for one written after an interruption."""
-
-    source: str
-    complete: bool
-    events: int
-    first: str | None
-    last: str | None
-    a: Side
-    b: Side | None
-    overlap: Overlap | None
-    segments: dict[str, list[Segment]]
 
 
 def figures(
@@ -121,7 +56,7 @@ def figures(
     )
 
 
-def _segments(column: str, frequency: Counter[str], judged: Sequence[Judged]) -> list[Segment]:
+def _segments(column: str, frequency: Counter[str], judged: Sequence[Judged]) -> list[SegmentFigures]:
     found = Segments(column, frequency)
     for side, frames in enumerate(judged):
         for part in frames((*COLUMNS, column)):
@@ -133,7 +68,7 @@ class _Counting:
     """One setting under way."""
 
     def __init__(self, setting: Setting) -> None:
-        self.tally = Tally()
+        self.tally = DecisionCounts()
         self.first: datetime | None = None
         self.last: datetime | None = None
         self._setting = setting
@@ -145,13 +80,13 @@ class _Counting:
         if isinstance(first, datetime) and isinstance(last, datetime):
             self.first = first if self.first is None else min(self.first, first)
             self.last = last if self.last is None else max(self.last, last)
-        bad, alert = pl.col("label").fill_null(0) > 0, pl.col("alert")
-        self._keep("best", part.filter(bad & alert), "exposure")
-        self._keep("missed", part.filter(bad & ~alert), "exposure")
-        self._keep("false_alarms", part.filter((pl.col("label") <= 0) & alert), "score")
+        bad, stopped = pl.col("label").fill_null(0) > 0, pl.col("decision") != "approve"
+        self._keep("best", part.filter(bad & stopped), "exposure")
+        self._keep("missed", part.filter(bad & ~stopped), "exposure")
+        self._keep("false_alarms", part.filter((pl.col("label") <= 0) & pl.col("alert")), "score")
 
-    def side(self, review_cost: float) -> Side:
-        return Side(
+    def side(self, review_cost: float) -> SettingFigures:
+        return SettingFigures(
             setting=self._setting,
             outcome=outcome_of(self.tally),
             days=[
@@ -160,7 +95,7 @@ class _Counting:
             ],
             histogram=self.tally.histogram.tolist(),
             histogram_bad=self.tally.histogram_bad.tolist(),
-            sweep=sweep_of(self.tally, review_cost=review_cost),
+            sweep=sweep(self.tally, review_cost=review_cost),
             **{name: _examples(self._examples.get(name)) for name in ("best", "missed", "false_alarms")},
         )
 
@@ -172,7 +107,9 @@ class _Counting:
         )
 
 
-def _examples(frame: pl.DataFrame | None) -> list[Example]:
+def _examples(frame: pl.DataFrame | None) -> list[ExampleEvent]:
     if frame is None:
         return []
-    return [Example(**{**row, "event_time": str(row["event_time"])}) for row in frame.iter_rows(named=True)]
+    return [
+        ExampleEvent(**{**row, "event_time": str(row["event_time"])}) for row in frame.iter_rows(named=True)
+    ]

@@ -8,7 +8,7 @@ import jinja2
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from stream.replay.backtest.report.figures import Figures, Side
+from stream.replay.backtest.report.results import Figures, SettingFigures
 from stream.replay.backtest.report.tally import BINS
 
 _COLOURS = ("#2563eb", "#ea580c")
@@ -38,7 +38,7 @@ def write_page(figures: Figures, path: Path) -> None:
     path.write_text(html)
 
 
-def _daily(sides: list[Side]) -> go.Figure:
+def _daily(sides: list[SettingFigures]) -> go.Figure:
     figure = go.Figure(layout={**_LAYOUT, "title": "Alerts a day"})
     for side, colour in zip(sides, _COLOURS, strict=False):
         days = [day.day for day in side.days]
@@ -57,7 +57,7 @@ def _daily(sides: list[Side]) -> go.Figure:
     return figure.update_yaxes(title="alerts", rangemode="tozero")
 
 
-def _scores(sides: list[Side]) -> go.Figure:
+def _scores(sides: list[SettingFigures]) -> go.Figure:
     figure = go.Figure(layout={**_LAYOUT, "title": "Distribution of scores", "barmode": "overlay"})
     centres = [(place + 0.5) / BINS for place in range(BINS)]
     for side, colour in zip(sides, _COLOURS, strict=False):
@@ -74,7 +74,7 @@ def _scores(sides: list[Side]) -> go.Figure:
     return figure.update_yaxes(title="events (log)", type="log").update_xaxes(title="score")
 
 
-def _sweep(sides: list[Side]) -> go.Figure:
+def _sweep(sides: list[SettingFigures]) -> go.Figure:
     figure = go.Figure(layout={**_LAYOUT, "title": "If the threshold moved: value against alerts a day"})
     for side, colour in zip(sides, _COLOURS, strict=False):
         figure.add_scatter(
@@ -89,7 +89,7 @@ def _sweep(sides: list[Side]) -> go.Figure:
     )
 
 
-def _precision_recall(sides: list[Side]) -> go.Figure:
+def _precision_recall(sides: list[SettingFigures]) -> go.Figure:
     figure = go.Figure(
         layout={**_LAYOUT, "title": "Precision against recall, on events with a known outcome"}
     )

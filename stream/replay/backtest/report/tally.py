@@ -79,7 +79,7 @@ def _by_score(score: Floats, sums: Floats) -> tuple[Floats, Floats]:
     return ranked[starts], np.add.reduceat(sums[:, order], starts, axis=1)
 
 
-class Cards:
+class DailyCardPrecision:
     """Card precision over days that come nearly in order; an event a week late for its day is left out."""
 
     def __init__(self, top: int) -> None:
@@ -117,7 +117,7 @@ class Cards:
 
 
 @dataclass
-class Tally:
+class DecisionCounts:
     """Running counts of one setting (or of one segment of it)."""
 
     top: int = 100
@@ -126,12 +126,12 @@ class Tally:
     days: dict[int, Ints] = field(default_factory=dict)
     delays: Counter[int] = field(default_factory=Counter)
     ranking: Ranking = field(default_factory=Ranking)
-    cards: Cards = field(init=False)
+    cards: DailyCardPrecision = field(init=False)
     histogram: Ints = field(default_factory=lambda: np.zeros(BINS, np.int64))
     histogram_bad: Ints = field(default_factory=lambda: np.zeros(BINS, np.int64))
 
     def __post_init__(self) -> None:
-        self.cards = Cards(self.top)
+        self.cards = DailyCardPrecision(self.top)
 
     def add(self, frame: pl.DataFrame) -> None:
         """Decisions with `label` and `label_known`, after those of all earlier calls."""
@@ -140,14 +140,18 @@ class Tally:
         label = frame["label"].cast(pl.Float64).fill_null(np.nan).to_numpy()
         money = frame["exposure"].cast(pl.Float64).fill_null(0.0).to_numpy()
         score, alert = frame["score"].to_numpy(), frame["alert"].to_numpy()
+        stopped = (frame["decision"] != "approve").to_numpy()
         bad, good = label > 0, label <= 0
-        for name, rows in (("bad", bad), ("caught", bad & alert), ("missed", bad & ~alert)):
+        for name, rows in (("bad", bad), ("caught", bad & stopped), ("missed", bad & ~stopped)):
             self._pay(name, rows, money)
-        self._pay("stopped", good & alert, money)
+        self._pay("stopped_wrongly", good & stopped, money)
         self.counts["events"] += frame.height
         self.counts["alerts"] += int(alert.sum())
-        self.counts["judged"] += int(((bad | good) & alert).sum())
+        self.counts["alerts_bad"] += int((bad & alert).sum())
+        self.counts["alerts_labelled"] += int(((bad | good) & alert).sum())
         self.counts["labelled"] += int((bad | good).sum())
+        declined = (frame["decision"] == "decline").to_numpy()
+        self.counts["declined_labelled"] += int(((bad | good) & declined).sum())
         self.counts["suppressed"] += int(frame["suppressed"].sum())
         for decision, number in frame.group_by("decision").len().iter_rows():
             self.counts[decision] += number

@@ -18,13 +18,13 @@ import msgspec
 
 from features.core.errors import ConfigurationError, RiskstreamError
 from stream.replay.backtest.interrupts import interrupts
-from stream.replay.backtest.request import Request
+from stream.replay.backtest.request import BacktestRequest
 from stream.replay.backtest.shares.share_work import alone, checked, folder_of, note, score_share
 from stream.replay.backtest.shares.spill import Ended, Shared
 
 
 @contextmanager
-def shares_running(request: Request) -> Iterator[Ended]:
+def shares_running(request: BacktestRequest) -> Iterator[Ended]:
     """Start all shares; gives what became of each. Those that still run at the end are stopped in good order."""
     if request.engine == "ray":
         from stream.replay.backtest.shares.ray_engine import on_ray
@@ -46,7 +46,7 @@ def shares_running(request: Request) -> Iterator[Ended]:
         _stop(running)
 
 
-def _process(request: Request, number: int, parent: int) -> None:
+def _process(request: BacktestRequest, number: int, parent: int) -> None:
     """A share's process. It stops in good order on SIGINT, and when its parent is no more."""
     try:
         with interrupts() as stopped, alone(folder_of(request, number)):
@@ -58,7 +58,7 @@ def _process(request: Request, number: int, parent: int) -> None:
     note(_outcome_file(request, number), msgspec.json.encode(found).decode())
 
 
-def _ended(request: Request, number: int, process: BaseProcess) -> Shared | None:
+def _ended(request: BacktestRequest, number: int, process: BaseProcess) -> Shared | None:
     alive, file = process.is_alive(), _outcome_file(request, number)
     if file.exists():
         return checked(msgspec.json.decode(file.read_bytes(), type=Shared))
@@ -77,5 +77,5 @@ def _stop(running: Sequence[BaseProcess]) -> None:
         process.join()
 
 
-def _outcome_file(request: Request, number: int) -> Path:
+def _outcome_file(request: BacktestRequest, number: int) -> Path:
     return folder_of(request, number) / "outcome.json"

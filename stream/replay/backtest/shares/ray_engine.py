@@ -12,13 +12,13 @@ import msgspec
 
 from features.core.errors import ConfigurationError, RiskstreamError
 from stream.replay.backtest.inputs import KAFKA
-from stream.replay.backtest.request import Request
+from stream.replay.backtest.request import BacktestRequest
 from stream.replay.backtest.shares.share_work import alone, checked, folder_of, score_share
 from stream.replay.backtest.shares.spill import Ended, Shared
 
 
 @contextmanager
-def on_ray(request: Request) -> Iterator[Ended]:
+def on_ray(request: BacktestRequest) -> Iterator[Ended]:
     """Start all shares of a request, each as one task; gives what became of each."""
     try:
         import ray
@@ -44,7 +44,7 @@ def on_ray(request: Request) -> Iterator[Ended]:
             ray.shutdown()
 
 
-def _task(request: Request, number: int) -> Shared:
+def _task(request: BacktestRequest, number: int) -> Shared:
     try:
         with alone(folder_of(request, number)):
             return score_share(request, number, lambda: False)
@@ -52,7 +52,7 @@ def _task(request: Request, number: int) -> Shared:
         return Shared(0, False, str(error))
 
 
-def _absolute(request: Request) -> Request:
+def _absolute(request: BacktestRequest) -> BacktestRequest:
     """The same with paths that do not depend on where a task runs."""
 
     def absolute(path: Path | None) -> Path | None:

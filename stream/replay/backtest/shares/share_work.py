@@ -10,35 +10,36 @@ from pathlib import Path
 
 from features.core.errors import ConfigurationError
 from stream.replay.backtest.inputs import opened
-from stream.replay.backtest.request import Lane, Request, lanes_of, span_of
-from stream.replay.backtest.scoring import LaneScorer
+from stream.replay.backtest.request import BacktestRequest, span_of
+from stream.replay.backtest.scoring import GroupScorer, SettingGroup
+from stream.replay.backtest.setting_groups import setting_groups
 from stream.replay.backtest.shares.shares import Share, split_of
 from stream.replay.backtest.shares.spill import Shared, Spill
 
 _LOOK_S = 0.2
 
 
-def folder_of(request: Request, number: int) -> Path:
+def folder_of(request: BacktestRequest, number: int) -> Path:
     """Where a share keeps its scores."""
     return request.work / f"shares-{request.processes}" / str(number)
 
 
-def lane_folders(request: Request, lane: Lane) -> list[Path]:
-    """Where all shares keep a lane's scores."""
-    return [folder_of(request, number) / f"lane-{lane.number}" for number in range(request.processes)]
+def group_folders(request: BacktestRequest, group: SettingGroup) -> list[Path]:
+    """Where all shares keep a group's scores."""
+    return [folder_of(request, number) / f"group-{group.number}" for number in range(request.processes)]
 
 
-def score_share(request: Request, number: int, stopped: Callable[[], bool]) -> Shared:
+def score_share(request: BacktestRequest, number: int, stopped: Callable[[], bool]) -> Shared:
     """Score one share to its end, or until `stopped`."""
-    lanes, span = lanes_of(request), span_of(request)
+    groups, span = setting_groups(request), span_of(request)
     folder = folder_of(request, number)
     work = []
-    for lane in lanes:
-        spill = Spill(folder / f"lane-{lane.number}", lane)
-        share = Share(split_of(lane.plan), number, request.processes)
-        work.append((LaneScorer(lane, span, spill.known, share), spill))
+    for group in groups:
+        spill = Spill(folder / f"group-{group.number}", group)
+        share = Share(split_of(group.plan), number, request.processes)
+        work.append((GroupScorer(group, span, spill.known, share), spill))
     events, complete = 0, True
-    with opened(request, lanes[0].plan) as feed:
+    with opened(request, groups[0].plan) as feed:
         for start, batch in feed.batches:
             if stopped():
                 complete = False

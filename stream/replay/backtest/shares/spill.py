@@ -12,8 +12,8 @@ import polars as pl
 from features.core.batch import FeatureMatrix, Floats, Ints, MicroBatch, SourceBatch
 from features.core.errors import FatalError
 from stream.replay.backtest.parts import KnownScores, PartReader, PartWriter
-from stream.replay.backtest.request import Lane, Span
-from stream.replay.backtest.scoring import Scored, reported
+from stream.replay.backtest.request import Span
+from stream.replay.backtest.scoring import Scored, SettingGroup, reported
 
 
 class Shared(msgspec.Struct, frozen=True):
@@ -30,11 +30,11 @@ _FEATURE, _TEXT, _FLAG = "feature:", "text:", "flag:"
 
 
 class Spill:
-    """Where one share keeps one lane's scored events; a run that was interrupted finds its scores there."""
+    """Where one share keeps one group's scored events; a run that was interrupted finds its scores there."""
 
-    def __init__(self, folder: Path, lane: Lane) -> None:
-        self._scores = [f"score:{number}" for number in range(len(lane.sides))]
-        sources = list(lane.plan.readers)
+    def __init__(self, folder: Path, group: SettingGroup) -> None:
+        self._scores = [f"score:{number}" for number in range(len(group.sides))]
+        sources = list(group.plan.readers)
         self._writers = {source: PartWriter(folder / source, SPILL_ROWS) for source in sources}
         self._known = {source: KnownScores(folder / source, self._scores) for source in sources}
         self._skip = {source: writer.kept for source, writer in self._writers.items()}
@@ -63,8 +63,8 @@ class Rejoin:
     `ended` says of a share what became of it, None while it is under way; its scores are read as they come.
     """
 
-    def __init__(self, folders: Sequence[Path], lane: Lane, span: Span, ended: Ended) -> None:
-        self._sides = len(lane.sides)
+    def __init__(self, folders: Sequence[Path], group: SettingGroup, span: Span, ended: Ended) -> None:
+        self._sides = len(group.sides)
         self._span = span
         self._ended = ended
         self._shares = range(len(folders))
@@ -73,7 +73,7 @@ class Rejoin:
                 PartReader(folder / source, ended=lambda share=share: ended(share) is not None)  # type: ignore[misc]
                 for share, folder in enumerate(folders)
             ]
-            for source in lane.plan.readers
+            for source in group.plan.readers
         }
 
     def scored(self, batch: MicroBatch, start: int) -> list[Scored] | None:

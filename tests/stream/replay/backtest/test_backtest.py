@@ -12,7 +12,7 @@ from features.core.errors import ConfigurationError
 from stream.cli.app import run
 from stream.replay.backtest.backtest import Result, backtest
 from stream.replay.backtest.report.page import write_page
-from stream.replay.backtest.request import Request
+from stream.replay.backtest.request import BacktestRequest
 
 START = 1_772_323_200_000
 HOUR = 3_600_000
@@ -82,7 +82,7 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def request(project: Path, **more: object) -> Request:
+def request(project: Path, **more: object) -> BacktestRequest:
     inputs = [f"payments={project}/payments.parquet", f"chargebacks={project}/chargebacks.parquet"]
     made = {
         "config": project / "riskstream.toml",
@@ -91,7 +91,7 @@ def request(project: Path, **more: object) -> Request:
         "against": "live",
         **more,
     }
-    return Request(**made, policy=project / "stricter.toml")  # type: ignore[arg-type]
+    return BacktestRequest(**made, policy=project / "stricter.toml")  # type: ignore[arg-type]
 
 
 def test_two_policies_side_by_side(project: Path) -> None:
@@ -147,7 +147,7 @@ def _interrupted(project: Path, monkeypatch: pytest.MonkeyPatch) -> Result:
 
 
 def _small_batches(plan: object, scans: object) -> object:
-    from features.offline.materialize import batches
+    from features.offline.merge import batches
 
     return batches(plan, scans, 50)  # type: ignore[arg-type]
 

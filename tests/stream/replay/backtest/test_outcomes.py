@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,9 +15,12 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from models.monitoring.ranking import area_under_roc, average_precision, ranking
-from stream.replay.backtest.report.compare import overlap, segments, sweep, sweep_of
-from stream.replay.backtest.report.outcomes import outcome, outcome_of
-from stream.replay.backtest.report.tally import Tally
+from stream.replay.backtest.report.compare import Overlaps, Segments, sweep, texts_of
+from stream.replay.backtest.report.figures import figures
+from stream.replay.backtest.report.outcomes import outcome_of
+from stream.replay.backtest.report.results import OutcomeFigures
+from stream.replay.backtest.report.tally import DecisionCounts
+from stream.replay.backtest.request import Setting
 
 START = datetime(2026, 1, 1)
 
@@ -50,6 +54,16 @@ def frame(rows: int = 400, seed: int = 1, **columns: object) -> pl.DataFrame:
     return made.with_columns(known.alias("label_known"))
 
 
+def counted(data: pl.DataFrame, top: int = 100) -> DecisionCounts:
+    counts = DecisionCounts(top)
+    counts.add(data)
+    return counts
+
+
+def outcome(data: pl.DataFrame, top: int = 100) -> OutcomeFigures:
+    return outcome_of(counted(data, top))
+
+
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 8)), min_size=1, max_size=60))
 def test_ranking_figures_are_scikit_learns(rows: list[tuple[bool, int]]) -> None:
     label = np.array([float(bad) for bad, _ in rows])
@@ -79,6 +93,25 @@ def test_figures_agree_with_pandas() -> None:
     assert found.label_delay_days_median == pytest.approx(2.0)
 
 
+def test_a_decline_whose_alert_was_suppressed_is_caught() -> None:
+    """Three bad payments of one card, declined one after the other: one alert, none missed."""
+    data = frame(rows=4).with_columns(
+        decision=pl.Series(["decline"] * 3 + ["approve"]),
+        alert=pl.Series([True, False, False, False]),
+        suppressed=pl.Series([False, True, True, False]),
+        released=pl.lit(False),
+        exposure=pl.Series([2000.0, 3000.0, 4000.0, 5.0]),
+        label=pl.Series([1.0, 1.0, 1.0, 1.0]),
+    )
+    found = outcome(data)
+    assert (found.bad, found.caught, found.missed, found.recall) == (4, 3, 1, 0.75)
+    assert (found.money_caught, found.money_missed) == (9000.0, 5.0)
+    assert (found.alerts, found.alerts_bad, found.alert_precision) == (1, 1, 1.0)
+    report = figures("transactions", [Setting("setting", {}, "", "")], [lambda _: iter([data])])
+    assert [example.exposure for example in report.a.missed] == [5.0]
+    assert [example.exposure for example in report.a.best] == [4000.0, 3000.0, 2000.0]
+
+
 def test_card_precision_forgets_found_cards() -> None:
     rows: dict[str, list[Any]] = {
         "event_id": ["a", "b", "c", "d"],
@@ -94,14 +127,14 @@ def test_card_precision_forgets_found_cards() -> None:
 @pytest.mark.parametrize("cuts", [[], [1], [100, 101, 250]])
 def test_figures_do_not_depend_on_how_decisions_are_cut_into_parts(cuts: list[int]) -> None:
     data = frame()
-    tally = Tally()
+    tally = DecisionCounts()
     for start, end in zip([0, *cuts], [*cuts, data.height], strict=True):
         tally.add(data[start:end])
     whole, parts = outcome(data), outcome_of(tally)
     for name, value in msgspec.structs.asdict(whole).items():
         assert getattr(parts, name) == (pytest.approx(value) if isinstance(value, float) else value)
-    assert [point.alerts_per_day for point in sweep_of(tally)] == [
-        point.alerts_per_day for point in sweep(data)
+    assert [point.alerts_per_day for point in sweep(tally)] == [
+        point.alerts_per_day for point in sweep(counted(data))
     ]
 
 
@@ -114,23 +147,28 @@ def test_released_declines_speak_for_all_declines() -> None:
 def test_two_settings_are_compared_event_by_event() -> None:
     a = frame()
     b = a.with_columns(alert=pl.col("score") > 0.5, decision=pl.lit("review"))
-    found = overlap(a, b)
+    overlaps = Overlaps()
+    overlaps.add(a, b)
+    found = overlaps.overlap()
     assert found.only_a == 0
     assert found.both == int(a["alert"].sum())
     assert found.both + found.only_b == int((a["score"] > 0.5).sum())
     with pytest.raises(ValueError, match="different events"):
-        overlap(a, b.head(10))
+        overlaps.add(a, b.head(10))
 
 
 def test_segments_cover_every_event() -> None:
-    found = segments(frame(), None, "country")
+    data = frame()
+    segments = Segments("country", Counter(texts_of(data, "country").to_list()))
+    segments.add(0, data)
+    found = segments.segments(False)
     assert {part.segment for part in found} == {"NL", "DE", "(none)"}
     assert sum(part.a.events for part in found) == 400
 
 
 def test_a_sweep_point_is_what_that_threshold_gives() -> None:
     data = frame()
-    for point in sweep(data, points=20):
+    for point in sweep(counted(data), points=20):
         chosen = data.filter(pl.col("score") >= point.threshold)
         known = chosen.filter(pl.col("label").is_not_null())
         assert point.alerts_per_day == pytest.approx(chosen.height / 4)

@@ -21,8 +21,9 @@ import polars as pl
 import pytest
 from numpy.typing import NDArray
 
-from stream.replay.backtest.report.figures import Setting, figures
+from stream.replay.backtest.report.figures import figures
 from stream.replay.backtest.report.page import write_page
+from stream.replay.backtest.request import Setting
 
 CHROMIUM = shutil.which("chromium")
 WIDTH, HEIGHT = 1150, 3000

@@ -14,12 +14,11 @@ import pytest
 from features.definitions.compile import compile_plan
 from features.definitions.spec import Aggregation, Definitions, Entity, FeatureView, Field, LabelOf, Source
 from features.engine.engine import FeatureEngine
-from features.offline.materialize import batches
+from features.offline.merge import batches
 from models.decision.policy import Policy
 from stream.replay.backtest.backtest import backtest
-from stream.replay.backtest.report.figures import Setting
-from stream.replay.backtest.request import SHARDS, Lane, Request, Side, Span
-from stream.replay.backtest.scoring import LaneScorer, Scored
+from stream.replay.backtest.request import SHARDS, BacktestRequest, Setting, Span
+from stream.replay.backtest.scoring import GroupScorer, Scored, SettingGroup, SettingScorer
 from stream.replay.backtest.shares.shares import Share, split_of
 from stream.scoring.scorer import Scorer
 
@@ -69,18 +68,18 @@ PLANS = {
 }
 
 
-def lane_of(name: str) -> Lane:
+def group_of(name: str) -> SettingGroup:
     sources, views = PLANS[name]
     entities = (Entity(name="card", keys=("card",)), Entity(name="shop", keys=("shop",)))
     used = tuple(entity for entity in entities if any(one.entity == entity.name for one in views))
     plan = compile_plan(
         Definitions(sources=tuple(SOURCES[one] for one in sources), entities=used, views=views)
     )
-    lane = Lane(0, FeatureEngine(plan, shards=SHARDS))
+    group = SettingGroup(0, FeatureEngine(plan, shards=SHARDS))
     policy = Policy("", {})  # shares do not decide
-    scorer = Scorer(lane.engine, policy, mode="replay")
-    lane.sides.append(Side(Setting("setting", {}, "", plan.fingerprint), scorer, policy))
-    return lane
+    scorer = Scorer(group.engine, policy, mode="replay")
+    group.sides.append(SettingScorer(Setting("setting", {}, "", plan.fingerprint), scorer, policy))
+    return group
 
 
 def events(sources: tuple[str, ...], rows: int = 3_000) -> dict[str, pl.LazyFrame]:
@@ -102,10 +101,10 @@ def events(sources: tuple[str, ...], rows: int = 3_000) -> dict[str, pl.LazyFram
 
 
 def scored(name: str, share: Share | None = None, span: Span | None = None) -> Iterator[Scored]:
-    lane = lane_of(name)
-    scorer = LaneScorer(lane, span or Span(), lambda _source, _rows: None, share)
+    group = group_of(name)
+    scorer = GroupScorer(group, span or Span(), lambda _source, _rows: None, share)
     start = 0
-    for batch in batches(lane.plan, events(PLANS[name][0]), 700):
+    for batch in batches(group.plan, events(PLANS[name][0]), 700):
         yield from scorer.score(batch, start)
         start += len(batch)
 
@@ -127,7 +126,7 @@ def rows_of(found: Iterator[Scored]) -> dict[int, tuple[object, ...]]:
 @pytest.mark.parametrize("name", PLANS)
 def test_shares_together_are_the_whole(name: str, count: int) -> None:
     whole = rows_of(scored(name))
-    split = split_of(lane_of(name).plan)
+    split = split_of(group_of(name).plan)
     parts = [rows_of(scored(name, Share(split, number, count))) for number in range(count)]
     assert sum(map(len, parts)) == len(whole) > 0
     assert {position: row for part in parts for position, row in part.items()} == whole
@@ -138,18 +137,18 @@ def test_shares_with_a_warm_up_are_the_whole() -> None:
     span = Span(START + 200_000_000_000, START + 300_000_000_000, 86_400_000_000)
     name = "two entities"
     whole = rows_of(scored(name, span=span))
-    split = split_of(lane_of(name).plan)
+    split = split_of(group_of(name).plan)
     parts = [rows_of(scored(name, Share(split, number, 2), span)) for number in range(2)]
     assert parts[0] | parts[1] == whole
     assert 0 < len(whole) < 3_000
 
 
 def test_the_entity_with_most_state_splits_and_the_rest_is_said() -> None:
-    plan = lane_of("two entities").plan
+    plan = group_of("two entities").plan
     split = split_of(plan)
     assert split.entities == {"tx": "shop"}
     assert split.said(plan) == "divided: tx by shop; state of these views is folded by every process: spend"
-    alone = lane_of("one entity").plan
+    alone = group_of("one entity").plan
     assert split_of(alone).said(alone) == "divided: tx by card"
 
 
@@ -179,7 +178,7 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def request(project: Path, name: str, **more: object) -> Request:
+def request(project: Path, name: str, **more: object) -> BacktestRequest:
     inputs = [f"{source}={project}/{source}.parquet" for source in ("transactions", "labels")]
     made: dict[str, Any] = {
         "against": "live",
@@ -187,7 +186,7 @@ def request(project: Path, name: str, **more: object) -> Request:
         "with_features": True,
         **more,
     }
-    return Request(
+    return BacktestRequest(
         config=project / "riskstream.toml",
         inputs=inputs,
         work=project / f"work-{name}",

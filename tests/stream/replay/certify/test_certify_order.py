@@ -5,8 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from features.state.cold_reads import ForeignSlice
-from stream.codecs.messages import PartitionId as Place
-from stream.codecs.messages import RawMessage
+from stream.codecs.messages import PartitionId, RawMessage
 from stream.kafka.batches.journal import Holding, JournalEntry
 from stream.replay.certify import units
 from stream.replay.certify.units import Order
@@ -24,11 +23,11 @@ class Written:
         self,
         worker: str,
         scored: int,
-        place: Place,
+        place: PartitionId,
         offsets: range,
         *,
         session: int = 1,
-        holdings: dict[Place, int] | None = None,
+        holdings: dict[PartitionId, int] | None = None,
         foreign: tuple[ForeignSlice, ...] = (),
     ) -> None:
         entry = JournalEntry(
@@ -39,7 +38,7 @@ class Written:
         )  # fmt: skip
         self.records.append(RawMessage("journal", 0, len(self.records), 0, None, msgspec.json.encode(entry)))
 
-    def replayed(self) -> list[tuple[str, Place, int]]:
+    def replayed(self) -> list[tuple[str, PartitionId, int]]:
         """Worker, place and first offset of each unit in the order of the replay."""
         order = Order(units.read(self.records, TOPICS))
         out = []

@@ -12,8 +12,7 @@ from features.engine.engine import FeatureEngine
 from features.kernel.row_format import stamp_of
 from features.offline.order import arrange
 from stream.codecs.messages import RawBatch, RawMessage
-from stream.replay.certify.slices import Slices
-from stream.replay.certify.units import SliceName
+from stream.replay.certify.slices import SliceName, Slices
 from tests.chaos import job
 
 SHARDS = 8

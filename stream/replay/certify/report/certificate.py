@@ -28,7 +28,7 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     what: str
     record: str
     place: str
-    cause: str
+    cause: str = ""
     at: str = ""
     event: str = ""
     fields: dict[str, tuple[str, str]] = {}

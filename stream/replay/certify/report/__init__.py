@@ -1,0 +1,1 @@
+"""What a certificate says: differences, their causes, and the signed file."""
