@@ -128,3 +128,12 @@ def test_commands_in_pages_exist():
             if group not in groups or (nested and sub and sub not in nested):
                 wrong.append(f"{page.name}: riskstream {group} {sub}")
     assert wrong == []
+
+
+def test_files_that_the_architecture_names_are_there():
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    named = set(
+        re.findall(r"\b((?:features|models|stream|riskstream|tests|docs)/[\w/.]+?\.(?:py|md))\b", text)
+    )
+    assert len(named) > 40
+    assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
