@@ -109,13 +109,15 @@ class Tree:
         )
 
     def client_sites(self) -> list[Entry]:
-        """Places that construct a Kafka consumer, producer or admin client."""
+        """Places that construct a Kafka consumer, producer or admin client, or hand its class to what does."""
         return [
             Entry(1, f"{path}:{node.lineno}")
             for path, node in self._nodes()
             if isinstance(node, ast.Call)
             and not path.startswith(NO_CLIENT_SITES)
-            and _last_name(node.func) in CLIENTS & _kafka_names(self.trees[path])
+            and {_last_name(term) for term in (node.func, *node.args)}
+            & CLIENTS
+            & _kafka_names(self.trees[path])
         ]
 
     def import_cycles(self) -> list[Entry]:

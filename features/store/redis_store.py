@@ -7,8 +7,6 @@ command a key would cost ten times the client CPU.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from redis import Redis
@@ -37,6 +35,7 @@ from features.store.layout import (
     encode_manifest,
     marks_of,
 )
+from features.store.redis_settings import RedisSettings, address_of, password_of
 
 Client = Redis | RedisCluster
 Command = tuple[Any, ...]
@@ -44,30 +43,6 @@ T = TypeVar("T")
 
 _SCAN_COUNT = 2_000
 _PROFILE_BATCH = 2_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class RedisSettings:
-    """Where Redis is and how to log in.
-
-    Exactly one of `url` (`redis://` or `rediss://` host:port/db), `sentinels` with `service`, and
-    `cluster` (some of its nodes) is given; hosts are `host:port`. `password_file` is read at every
-    connection, so that a rotated password is picked up.
-    """
-
-    url: str | None = None
-    sentinels: tuple[str, ...] = ()
-    service: str = "mymaster"
-    cluster: tuple[str, ...] = ()
-    namespace: str = "riskstream"
-    username: str | None = None
-    password: str | None = None
-    password_file: str | None = None
-    tls: bool = False
-    tls_ca_file: str | None = None
-    tls_cert_file: str | None = None
-    tls_key_file: str | None = None
-    timeout_s: float = 5.0
 
 
 class _Login(CredentialProvider):
@@ -78,17 +53,8 @@ class _Login(CredentialProvider):
 
     def get_credentials(self) -> tuple[str] | tuple[str, str]:
         settings = self._settings
-        password = _password(settings)
+        password = password_of(settings)
         return (settings.username, password) if settings.username else (password,)
-
-
-def _password(settings: RedisSettings) -> str:
-    if settings.password_file is None:
-        return settings.password or ""
-    try:
-        return Path(settings.password_file).read_text().strip()
-    except OSError as error:
-        raise ConfigurationError(f"redis.password_file: cannot be read: {error}") from None
 
 
 class RedisStore:
@@ -257,11 +223,11 @@ class RedisStore:
             raise ConfigurationError("redis: give exactly one of url, sentinel and cluster")
         options = _options(settings)
         if settings.cluster:
-            nodes = [ClusterNode(*_address(text)) for text in settings.cluster]  # type: ignore[no-untyped-call]
+            nodes = [ClusterNode(*address_of(text)) for text in settings.cluster]  # type: ignore[no-untyped-call]
             return RedisCluster(startup_nodes=nodes, **options)
         if settings.sentinels:
             self._sentinel = Sentinel(  # type: ignore[no-untyped-call]
-                [_address(text) for text in settings.sentinels],
+                [address_of(text) for text in settings.sentinels],
                 sentinel_kwargs={"socket_timeout": settings.timeout_s},
                 **options,
             )
@@ -279,7 +245,7 @@ def _options(settings: RedisSettings) -> dict[str, Any]:
         # One more try heals a connection that an idle timeout closed; waiting is the worker's business.
         "retry": Retry(NoBackoff(), 1),
     }
-    if settings.username or _password(settings):
+    if settings.username or password_of(settings):
         options["credential_provider"] = _Login(settings)
     secure = settings.tls or str(settings.url).startswith("rediss:")
     if secure:
@@ -292,13 +258,6 @@ def _options(settings: RedisSettings) -> dict[str, Any]:
         if not settings.url:
             options["ssl"] = True
     return options
-
-
-def _address(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdigit():
-        raise ConfigurationError(f"redis: expected host:port, got {text!r}")
-    return host, int(port)
 
 
 def _infos(client: Client) -> dict[str, dict[str, Any]]:

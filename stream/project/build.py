@@ -72,7 +72,8 @@ def make_store(config: Config) -> Store:
         from features.store.memory import MemoryStore
 
         return MemoryStore(shards=config.worker.shards)
-    from features.store.redis_store import RedisSettings, RedisStore
+    from features.store.redis_settings import RedisSettings
+    from features.store.redis_store import RedisStore
 
     elsewhere = redis.sentinel is not None or bool(redis.cluster)
     settings = RedisSettings(

@@ -24,7 +24,7 @@ from stream.settings.config import load
 
 
 @dataclass(frozen=True)
-class Cause:
+class RejectionCause:
     """What is wrong with some events: the first one's line and reason, and how many there are."""
 
     line: int
@@ -40,7 +40,7 @@ class Emitted:
     good: int = 0
     rejected: list[tuple[int, str]] = field(default_factory=list)
 
-    def causes(self) -> list[Cause]:
+    def causes(self) -> list[RejectionCause]:
         """Rejected events by cause, the most frequent first."""
         first: dict[str, tuple[int, str]] = {}
         counts: Counter[str] = Counter()
@@ -48,7 +48,7 @@ class Emitted:
             wanted = reason.partition(", got ")[0]
             first.setdefault(wanted, (line, reason))
             counts[wanted] += 1
-        return [Cause(*first[wanted], count) for wanted, count in counts.most_common()]
+        return [RejectionCause(*first[wanted], count) for wanted, count in counts.most_common()]
 
 
 def emit_file(config_file: Path, file: Path, source: str | None, *, send: bool) -> Emitted:

@@ -12,9 +12,11 @@ from fastapi import FastAPI
 
 from features.core.errors import ConfigurationError
 from features.definitions.plan import Plan
+from features.store.base import Store
 from models.decision.decisions import Decisions
 from stream.kafka.readers.decision_log import DecisionLog
 from stream.project import build
+from stream.scoring.scorer import Scorer
 from stream.scoring.swap import Swapper
 from stream.scoring.warm_up import warm_up
 from stream.service.access.auth import AccessControl
@@ -77,9 +79,7 @@ def _service(config: Config, settings: ApiSettings, plan: Plan, stack: ExitStack
     store = build.make_store(config)
     stack.callback(store.close)
     scorer = build.make_scorer(config, plan, store)
-    swapper = Swapper(build.make_watched(config, plan, config.models.routes), scorer)
-    swapper.start(config.models.poll_ms)
-    stack.callback(swapper.stop)
+    swapper = _swapper(config, plan, scorer, stack)
     models, metrics = ServedModels(scorer.routes), Metrics()
 
     def current() -> None:
@@ -90,12 +90,7 @@ def _service(config: Config, settings: ApiSettings, plan: Plan, stack: ExitStack
         source = decisions.features.batch.source.name
         metrics.scores_invalid.labels(source, decisions.mode).inc(decisions.invalid_scores)
 
-    state = StateReader(
-        scorer.engine,
-        store,
-        max_age_ms=config.worker.foreign_max_age_ms,
-        shared=not config.redis.url.startswith("memory://"),
-    )
+    state = _state_reader(config, scorer, store)
     events = EventScorer(scorer, state, build.make_json_decoders(config, plan), count_invalid)
     executor, delay = SerialExecutor(current), settings.batch_delay_ms / 1000
     rows = RowScorer(scorer, models, count_invalid)
@@ -110,6 +105,24 @@ def _service(config: Config, settings: ApiSettings, plan: Plan, stack: ExitStack
         decisions=_decision_log(config, settings, stack),
         metrics=metrics,
         look=swapper.look,
+    )
+
+
+def _swapper(config: Config, plan: Plan, scorer: Scorer, stack: ExitStack) -> Swapper:
+    """Takes up promotions and new policies from now on."""
+    swapper = Swapper(build.make_watched(config, plan, config.models.routes), scorer)
+    swapper.start(config.models.poll_ms)
+    stack.callback(swapper.stop)
+    return swapper
+
+
+def _state_reader(config: Config, scorer: Scorer, store: Store) -> StateReader:
+    """Reads the state of entities as the workers left it."""
+    return StateReader(
+        scorer.engine,
+        store,
+        max_age_ms=config.worker.foreign_max_age_ms,
+        shared=not config.redis.url.startswith("memory://"),
     )
 
 

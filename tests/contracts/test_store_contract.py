@@ -24,7 +24,8 @@ from features.store.base import (
     TopicIdentity,
 )
 from features.store.memory import MemoryStore
-from features.store.redis_store import RedisSettings, RedisStore
+from features.store.redis_settings import RedisSettings
+from features.store.redis_store import RedisStore
 from stream.demo.servers import valkey_binary
 from tests.servers.certificates import make_certificates
 from tests.servers.redis_groups import TlsRedisServer, redis_cluster, redis_sentinel

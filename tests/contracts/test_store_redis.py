@@ -8,7 +8,8 @@ import pytest
 
 from features.core.errors import ConfigurationError
 from features.store.base import Flush, Partition, ShardRead, StoreUnavailable
-from features.store.redis_store import RedisSettings, RedisStore
+from features.store.redis_settings import RedisSettings
+from features.store.redis_store import RedisStore
 from tests.servers.redis_server import RedisServer
 
 P = Partition("payments", 0)

@@ -71,6 +71,25 @@ def make_dataset(
     ConfigurationError names the column that is missing, protected or of no use.
     """
     chosen = _choose_inputs(frame, settings, inputs)
+    frame = _learnable(frame, settings)
+    texts = tuple(n for n in chosen if n in settings.categorical or _is_text(frame.schema[n]))
+    numbers = tuple(name for name in chosen if name not in texts)
+    return Dataset(
+        inputs=ModelInputs(_matrix(frame, numbers), {name: _texts(frame[name]) for name in texts}),
+        numeric=numbers,
+        categorical=texts,
+        label=_label(frame, settings.label),
+        time=_time(frame, settings.event_time),
+        card=_dense(frame, settings.card, "data.card"),
+        amount=_optional(frame, settings.amount, "data.amount"),
+        frame=frame,
+        plan=plan,
+        source=source or settings.source or "",
+    )
+
+
+def _learnable(frame: pl.DataFrame, settings: DataSettings) -> pl.DataFrame:
+    """The labelled events of the period, each once, in order of time."""
     if settings.label not in frame.columns:
         raise ConfigurationError(f"data.label: the training set has no column `{settings.label}`")
     frame = frame.filter(pl.col(settings.label).is_not_null())
@@ -79,23 +98,14 @@ def make_dataset(
     frame = _in_period(frame, settings)
     if settings.event_time in frame.columns:
         frame = frame.sort(settings.event_time, maintain_order=True)
-    texts = tuple(n for n in chosen if n in settings.categorical or _is_text(frame.schema[n]))
-    numbers = tuple(name for name in chosen if name not in texts)
-    label = frame[settings.label].cast(pl.Int8).to_numpy()
+    return frame
+
+
+def _label(frame: pl.DataFrame, name: str) -> NDArray[np.int8]:
+    label: NDArray[np.int8] = frame[name].cast(pl.Int8).to_numpy()
     if set(np.unique(label).tolist()) != {0, 1}:
-        raise ConfigurationError(f"data.label: `{settings.label}` must hold both 0 and 1")
-    return Dataset(
-        inputs=ModelInputs(_matrix(frame, numbers), {name: _texts(frame[name]) for name in texts}),
-        numeric=numbers,
-        categorical=texts,
-        label=label,
-        time=_time(frame, settings.event_time),
-        card=_dense(frame, settings.card, "data.card"),
-        amount=_optional(frame, settings.amount, "data.amount"),
-        frame=frame,
-        plan=plan,
-        source=source or settings.source or "",
-    )
+        raise ConfigurationError(f"data.label: `{name}` must hold both 0 and 1")
+    return label
 
 
 def _choose_inputs(frame: pl.DataFrame, settings: DataSettings, inputs: Sequence[str]) -> tuple[str, ...]:

@@ -29,8 +29,24 @@ def decision_frame(
     name clashes) and, where asked for, features.
     """
     features = decisions.features
+    columns = _decided(decisions, primary_key)
+    for field in features.batch.source.fields:
+        if field.name not in columns:
+            values = features.batch.columns[field.name]
+            columns[field.name] = typed_series(field.name, values, field.dtype)
+    if with_features:
+        for column, name in enumerate(features.names):
+            columns.setdefault(name, pl.Series(features.values[:, column]))
+        for name, texts in features.strings.items():
+            columns.setdefault(name, pl.Series(texts, dtype=pl.String))
+    return pl.DataFrame(columns)
+
+
+def _decided(decisions: Decisions, primary_key: tuple[str, ...]) -> dict[str, pl.Series]:
+    """The columns that every decision has."""
+    features = decisions.features
     batch = features.batch
-    columns = {
+    return {
         "event_id": pl.Series(batch.event_ids, dtype=pl.String),
         "event_time": pl.Series(batch.event_time).cast(pl.Datetime("us")),
         "source": pl.repeat(batch.source.name, len(decisions), eager=True),
@@ -50,18 +66,9 @@ def decision_frame(
         "rules": _texts(len(decisions), {row: ", ".join(hit) for row, hit in decisions.rules_hit.items()}),
         "reasons": _texts(
             len(decisions),
-            {row: "; ".join(one.text for one in told) for row, told in decisions.reasons.items()},
+            {row: "; ".join(reason.text for reason in reasons) for row, reasons in decisions.reasons.items()},
         ),
     }
-    for field in batch.source.fields:
-        if field.name not in columns:
-            columns[field.name] = typed_series(field.name, batch.columns[field.name], field.dtype)
-    if with_features:
-        for place, name in enumerate(features.names):
-            columns.setdefault(name, pl.Series(features.values[:, place]))
-        for name, texts in features.strings.items():
-            columns.setdefault(name, pl.Series(texts, dtype=pl.String))
-    return pl.DataFrame(columns)
 
 
 def label_frame(parts: Iterable[SourceBatch]) -> pl.DataFrame:

@@ -34,15 +34,14 @@ def figures(
     """
     sides = [_Counting(setting) for setting in settings]
     both, overlaps = len(sides) > 1, Overlaps()
-    needed = tuple(dict.fromkeys((*COLUMNS, "event_id", "reasons", *segment_by)))
     frequency: dict[str, Counter[str]] = {column: Counter() for column in segment_by}
-    for parts in zip(*(frames(needed) for frames in judged), strict=True):
-        for side, part in zip(sides, parts, strict=True):
-            side.add(part)
+    for frames in _together(judged, segment_by):
+        for side, frame in zip(sides, frames, strict=True):
+            side.add(frame)
         for column, seen in frequency.items():
-            seen.update(dict(texts_of(parts[0], column).value_counts().iter_rows()))
+            seen.update(dict(texts_of(frames[0], column).value_counts().iter_rows()))
         if both:
-            overlaps.add(*parts)
+            overlaps.add(*frames)
     return Figures(
         source=source,
         complete=complete,
@@ -54,6 +53,12 @@ def figures(
         overlap=overlaps.overlap() if both else None,
         segments={column: _segments(column, seen, judged) for column, seen in frequency.items()},
     )
+
+
+def _together(judged: Sequence[Judged], segment_by: tuple[str, ...]) -> Iterator[tuple[pl.DataFrame, ...]]:
+    """The same rows of every setting at a time, with the columns that figures need."""
+    needed = tuple(dict.fromkeys((*COLUMNS, "event_id", "reasons", *segment_by)))
+    return zip(*(frames(needed) for frames in judged), strict=True)
 
 
 def _segments(column: str, frequency: Counter[str], judged: Sequence[Judged]) -> list[SegmentFigures]:
