@@ -134,7 +134,8 @@ class Tree:
     def duplicate_lines(self) -> list[Entry]:
         """Lines of code in runs of over six that occur elsewhere in the tree too, by file.
 
-        Compared without indentation; blank lines, comments, docstrings and imports are left out.
+        Compared without indentation; blank lines, comments, docstrings, imports and the lists of parameters that
+        functions declare are left out: what takes the same arguments says so twice.
         """
         lines = {path: list(_code_lines(self.texts[path], tree)) for path, tree in self.modules.items()}
         runs: Counter[tuple[str, ...]] = Counter()
@@ -201,6 +202,8 @@ def _code_lines(text: str, tree: ast.Module) -> Iterator[str]:
             isinstance(node, ast.Expr) and isinstance(getattr(node.value, "value", None), str)
         ):
             left_out.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            left_out.update(range(node.lineno, node.body[0].lineno))
     for number, line in enumerate(text.splitlines(), 1):
         code = line.strip()
         if code and not code.startswith("#") and number not in left_out:

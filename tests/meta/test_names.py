@@ -7,7 +7,8 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
-from tools.house import Tree
+from benchmarks.harness import figures
+from tools.house import Tree, measured
 
 ROOT = Path(__file__).resolve().parents[2]
 TREE = Tree(ROOT)
@@ -52,6 +53,10 @@ def test_names_are_words_of_the_field():
         for path, tree in TREE.modules.items()
     }
     assert {path: bad for path, bad in wrong.items() if bad} == {}
+
+
+def test_the_house_holds_its_limits():
+    assert figures.violations("house", measured(TREE)) == []
 
 
 def test_words_of_the_glossary_are_in_the_code():

@@ -72,27 +72,26 @@ async def model_ready(request: Request, name: Name, version: Name | None = None)
     return {"name": _models(request).find(name, version).version.name, "ready": True}
 
 
+# The body is read by hand, as tensors may follow the JSON as bytes; the document says what it is.
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/InferRequest"}}},
+    }
+}
+
+
 @router.post(
     "/models/{name}/infer",
     dependencies=[SCORES],
     response_model=InferResponse,
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/InferRequest"}}},
-        }
-    },
+    openapi_extra=_BODY,
 )
 @router.post(
     "/models/{name}/versions/{version}/infer",
     dependencies=[SCORES],
     response_model=InferResponse,
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/InferRequest"}}},
-        }
-    },
+    openapi_extra=_BODY,
 )
 async def infer(request: Request, name: Name, version: Name | None = None) -> dict[str, Any]:
     """Scores for tensors of features: no features are looked up, no policy is applied."""
