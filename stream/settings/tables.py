@@ -123,7 +123,6 @@ class Models(Struct, frozen=True, kw_only=True):
     allow_protected: Protected attributes that may be model inputs all the same.
     decryption_key: Key of encrypted bundles: file with 64 hex digits, or `env:NAME`.
     poll_ms: How often aliases are looked up, so that a promotion takes effect; 0 never.
-    threads: Threads of the model runtime.
     """
 
     registry: str = "registry"
@@ -134,7 +133,6 @@ class Models(Struct, frozen=True, kw_only=True):
     allow_protected: list[str] = []
     decryption_key: str = ""
     poll_ms: Whole = 1000
-    threads: Positive = 1
 
 
 class PolicySettings(Struct, frozen=True, kw_only=True):
